@@ -1,0 +1,70 @@
+# make            build/alula, the program
+# make demo       from two bundled folders to a faster answer, in under a minute
+# make check      every test; the last line is "N passed, N failed"
+# make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
+# make bench      speed of this build on this machine (never a test)
+# make install    to $(PREFIX)/bin with man page and completion
+# make clean
+#
+# Each variant builds in its own folder, so they never mix:  build/, build/asan/, build/clang/ ...
+# A file named kern_ISA.c is compiled for exactly that instruction set; everything else is baseline, so one
+# binary runs everywhere and picks its kernels at start.
+
+CC     ?= gcc
+PREFIX ?= /usr/local
+SAN    ?=
+B      ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
+
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
+ISA_x86_64   := avx2 avx512
+FLAGS_avx2   := -mavx2 -mfma -mf16c
+FLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
+# The instruction sets that this compiler's target has; the others' files are left out.
+SKIP := $(foreach i,$(filter-out $(ISA_$(ARCH)),avx2 avx512 neon),src/kern/kern_$(i).c)
+
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef
+WERROR  ?=
+OPT_     := -O2
+OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_tsan := -O1 -fsanitize=thread
+CFLAGS  ?= -g
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc $(WARN) $(WERROR) $(OPT_$(SAN)) $(CFLAGS) \
+             -fno-math-errno -fno-trapping-math -ffp-contract=off -pthread -MMD -MP
+LIBS = -ljansson -lm -pthread
+
+SRC  := $(filter-out $(SKIP),$(sort $(wildcard src/*/*.c)))
+LIB  := $(filter-out src/cli/%,$(SRC))
+OBJ  := $(SRC:%.c=$(B)/%.o)
+CLI  := $(filter $(B)/src/cli/%,$(OBJ))
+TEST := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c)))
+
+all: $(B)/alula
+
+$(B)/alula: $(CLI) $(B)/libalula.a
+	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/libalula.a: $(LIB:%.c=$(B)/%.o)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(FLAGS_$(patsubst kern_%,%,$(filter kern_%,$(basename $(notdir $<))))) -c -o $@ $<
+
+# A test is one file tests/test_NAME.c, linked with the library and with what the tests share.
+$(B)/tests/test_%: $(B)/tests/test_%.o $(B)/tests/support.o $(B)/libalula.a
+	$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
+
+tests: $(TEST:%=$(B)/tests/%)
+
+# tools/run_tests.sh runs unit tests and tests/cli/*.sh, adds up, and prints the closing line.
+check: all tests
+	@tools/check_layers.sh
+	@tools/run_tests.sh $(B)
+
+clean:
+	rm -rf build
+
+.SECONDARY:
+.PHONY: all tests check demo bench install clean deps
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

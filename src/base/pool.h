@@ -1,0 +1,32 @@
+/* pool.h - worker threads for the token loop: static split, spin for a bounded time, then sleep.
+ *
+ * The caller is thread 0. Work is split by the index, never by who comes first, so that which thread computes what does
+ * not change from run to run; and no result may depend on the split. One job at a time: one caller. */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include "base/err.h"
+
+struct pool;
+
+/* CPUs that this process may use: affinity mask and cgroup quota (v2 cpu.max, v1 cfs), at least 1. */
+int pool_cpu_count(void);
+
+/* n_threads 0 = pool_cpu_count(). At most 256. */
+bool pool_create(struct pool **ret, int n_threads, struct alula_error *e);
+void pool_free(struct pool *p);
+int pool_threads(const struct pool *p);
+
+/* Runs fn(arg, thread, n_threads) on every thread and returns when all have returned. */
+void pool_run(struct pool *p, void (*fn)(void *arg, int thread, int n_threads), void *arg);
+
+/* The share of thread t in n items cut into whole multiples of `unit`: [*begin, *end). */
+static inline void pool_share(int n, int unit, int t, int n_threads, int *begin, int *end)
+{
+    int blocks = (n + unit - 1) / unit;
+    long lo = (long)blocks * t / n_threads * unit, hi = (long)blocks * (t + 1) / n_threads * unit;
+    *begin = lo < n ? (int)lo : n;
+    *end = hi < n ? (int)hi : n;
+}
+
+#endif
