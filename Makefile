@@ -28,7 +28,7 @@ OPT_     := -O2
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -fsanitize=thread
 CFLAGS  ?= -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc $(WARN) $(WERROR) $(OPT_$(SAN)) $(CFLAGS) \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -I. $(WARN) $(WERROR) $(OPT_$(SAN)) $(CFLAGS) \
              -fno-math-errno -fno-trapping-math -ffp-contract=off -pthread -MMD -MP
 LIBS = -ljansson -lm -pthread
 

@@ -1,6 +1,15 @@
-/* alula.h - the public C interface: graft a multi-token-prediction head, decode with it.
+/* alula.h - the public C interface: open a model folder, decode with multi-token prediction.
  *
- * This first part is the error type that every layer shares; the engine and the session follow. */
+ * An engine is a model folder opened once: weights, tokenizer, chat template. It never changes and any number of threads may
+ * use it. A session is one timeline of tokens in it: prompt, answer, prompt, ... It belongs to one thread at a time. The whole
+ * of decoding is:
+ *
+ *     alula_engine_open(&engine, dir, NULL, &e);
+ *     alula_session_create(&session, engine, NULL, &e);
+ *     alula_session_prompt(session, ids, n_ids, NULL, NULL, &e);
+ *     do alula_session_step(session, &step, &e); while (step.finish == ALULA_RUNNING);
+ *
+ * Functions that can fail return false and fill *e; outputs are untouched then. */
 #ifndef ALULA_H
 #define ALULA_H
 
@@ -31,5 +40,114 @@ struct alula_error {
     enum alula_code code;
     char message[1024];
 };
+
+const char *alula_version(void);
+
+/* ---- engine -------------------------------------------------------------------------------------------------- */
+
+struct alula_engine;
+
+struct alula_engine_options {
+    bool exact;      /* float32 activations, the reference for every test; else the fast mode */
+    bool no_mtp;     /* leave the head aside even if there is one */
+    const char *mtp; /* take the head from this folder instead of the model's own; NULL = its own */
+};
+
+/* Opens a model folder. options NULL: all defaults. Reads headers, maps the weights, checks every tensor's name and shape. */
+bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct alula_engine_options *options,
+                       struct alula_error *e);
+/* Sessions must be freed before. NULL is fine. */
+void alula_engine_close(struct alula_engine *engine);
+
+struct alula_engine_info {
+    const char *architecture; /* "qwen3_5_moe_text"; owned by the engine */
+    int vocab;                /* rows of the LM head */
+    int hidden;
+    int n_layers;
+    int max_context;          /* positions the model was made for */
+    bool has_mtp;             /* a head is bound: depth > 0 is possible */
+    bool exact;
+    const int32_t *stop_ids;  /* [n_stop_ids] */
+    int n_stop_ids;
+};
+void alula_engine_describe(const struct alula_engine *engine, struct alula_engine_info *ret);
+
+/* Text to ids. special: added tokens such as <|im_end|> are recognised, else read as plain text. *ret_ids [*ret_n] is freed with
+ * alula_free. Text that is not UTF-8 is refused. */
+bool alula_tokenize(const struct alula_engine *engine, const char *text, size_t len, bool special, int32_t **ret_ids,
+                    size_t *ret_n, struct alula_error *e);
+/* Ids to text; bytes that are no character become U+FFFD. *ret_text is NUL-terminated, freed with alula_free. */
+bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, size_t n, bool skip_special, char **ret_text,
+                      size_t *ret_len, struct alula_error *e);
+/* Runs the model's own chat template. json: an object with "messages" and any other variable of the template ("tools",
+ * "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. */
+bool alula_render_chat(const struct alula_engine *engine, const char *json, size_t len, char **ret_text, size_t *ret_len,
+                       struct alula_error *e);
+void alula_free(void *p);
+
+/* ---- session ------------------------------------------------------------------------------------------------- */
+
+struct alula_session;
+
+/* How a token is drawn, in this order: repetition penalty over prompt and answer, presence and frequency penalty over
+ * the answer, temperature, top_k, top_p, min_p. */
+struct alula_sampling {
+    float temperature;        /* 0 = greedy; ties go to the lowest id */
+    int top_k;                /* 0 = off */
+    float top_p;              /* 1 = off */
+    float min_p;              /* 0 = off */
+    float presence_penalty;   /* subtracted once from a token that occurred */
+    float frequency_penalty;  /* subtracted for each time it occurred */
+    float repetition_penalty; /* 1 = off */
+    uint64_t seed;
+};
+
+#define ALULA_DEPTH_MAX 7
+
+struct alula_session_options {
+    int n_threads;  /* 0 = the CPUs that this process may use */
+    int n_ctx;      /* tokens that fit; 0 = the model's maximum, at most 32768 */
+    int depth;      /* tokens drafted ahead of each verification, 0..ALULA_DEPTH_MAX; 0 = plain decoding */
+    struct alula_sampling sampling;
+    int max_tokens; /* of one answer; 0 = until a stop or the end of the context */
+    const char *const *stop; /* [n_stop] texts that end an answer; copied */
+    int n_stop;
+    bool ignore_stop_ids;    /* go on after the model's own stop ids */
+};
+/* greedy, plain, everything else off */
+struct alula_session_options alula_session_defaults(void);
+
+bool alula_session_create(struct alula_session **ret, const struct alula_engine *engine,
+                          const struct alula_session_options *options, struct alula_error *e);
+void alula_session_free(struct alula_session *session);
+
+/* Reads n > 0 ids behind what the session holds and starts a new answer. progress (may be NULL) is called between chunks
+ * with tokens read so far; when it returns false, reading stops and the call fails with ALULA_CANCELLED. Fails with ALULA_LIMIT if
+ * the prompt does not fit the context, before anything is read. */
+bool alula_session_prompt(struct alula_session *session, const int32_t *ids, size_t n,
+                          bool (*progress)(void *arg, size_t done, size_t total), void *arg, struct alula_error *e);
+
+enum alula_finish { ALULA_RUNNING, ALULA_STOP, ALULA_LENGTH };
+
+/* What one step gave. Pointers stay valid until the next call on the session. */
+struct alula_step {
+    const int32_t *tokens; /* [n_tokens] new ids of the answer, a stop id left out */
+    int n_tokens;
+    const char *text;      /* new text: whole characters, nothing behind a stop text, [text_len] */
+    size_t text_len;
+    int n_drafted, n_accepted;
+    enum alula_finish finish;
+};
+/* One cycle: draft, verify, accept; gives 1 .. depth+1 tokens. Allocates nothing. */
+bool alula_session_step(struct alula_session *session, struct alula_step *ret, struct alula_error *e);
+
+/* Counters since the last prompt. Index d counts drafts at depth d+1. */
+struct alula_stats {
+    int64_t prompt_tokens, tokens, cycles;
+    int64_t drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
+    double prefill_s, decode_s;                    /* wall seconds */
+    double draft_s, verify_s, accept_s, repair_s;  /* parts of decode_s */
+};
+void alula_session_stats(const struct alula_session *session, struct alula_stats *ret);
 
 #endif

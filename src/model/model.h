@@ -1,0 +1,87 @@
+/* model.h - the network: what a forward pass takes and gives. The guided tour: forward.c, then its parts.
+ *
+ * Batch invariance is the contract of this layer: a row's results are the same bits whether it is computed alone or with others, with
+ * one thread or many, in any split of a prompt into chunks. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "artifact/weights.h"
+#include "base/pool.h"
+
+#define VERIFY_ROWS_MAX 8 /* primary + 7 drafts */
+
+/* How the head was trained to be fed (spec section 4.2). Zero-initialised: the usual contract. */
+enum hidden_variant { HIDDEN_POST_NORM, HIDDEN_PRE_NORM, HIDDEN_FC, HIDDEN_EMBEDDING, HIDDEN_PREV, HIDDEN_MIX };
+struct mtp_contract {
+    enum hidden_variant base;     /* what the trunk hands over: POST_NORM or PRE_NORM */
+    enum hidden_variant feedback; /* what a draft step hands to the next: any */
+    enum hidden_variant mix_a, mix_b; /* feedback MIX: mix_weight*a + (1-mix_weight)*b */
+    float mix_weight;
+    bool hidden_first;            /* concat order [h ; e] instead of [e ; h] */
+};
+
+struct model; /* immutable; weights, kernels, contract. Any number of threads. */
+bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract, struct alula_error *e);
+void model_free(struct model *m);
+const struct config *model_config(const struct model *m);
+bool model_has_mtp(const struct model *m);
+
+/* State of one sequence: KV of the attention layers, conv and recurrent state of the delta-net layers, KV of the MTP head.
+ *
+ * The rows of a verify span stay pending: the recurrent state in memory is the one before them, beside it lie their small factors (decay, key,
+ * delta, conv input). state_keep says how many of them count; the next forward folds those in while it reads the state
+ * anyway. So rolling back costs nothing and no state is ever copied. */
+struct state;
+bool state_create(struct state **ret, const struct model *m, int n_ctx, struct alula_error *e);
+void state_free(struct state *s);
+void state_reset(struct state *s);
+int state_len(const struct state *s);         /* tokens read and kept, pending ones included */
+int state_ctx(const struct state *s);         /* tokens that fit */
+void state_keep(struct state *s, int n_rows); /* of the last verify span, keep the first n_rows (0..n) */
+/* Same content bit for bit, as if nothing were pending (both are folded first). For tests. */
+bool state_equal(struct state *a, struct state *b);
+/* MTP cache: entries, and cutting it back. */
+int state_mtp_len(const struct state *s);
+void state_mtp_cut(struct state *s, int n);
+
+/* Scratch memory and threads for batches of at most max_rows rows. One caller at a time. */
+struct forward;
+bool forward_create(struct forward **ret, const struct model *m, struct pool *pool, int max_rows, struct alula_error *e);
+void forward_free(struct forward *f);
+
+enum span_logits { SPAN_LOGITS_NONE, SPAN_LOGITS_LAST, SPAN_LOGITS_ALL };
+
+/* Consecutive tokens of one sequence. A batch may hold spans of several sequences, one span each. */
+struct span {
+    struct state *state;
+    const int32_t *tokens; /* [n], each in [0, vocab) */
+    int n;
+    bool verify;           /* rows stay pending until state_keep; n <= VERIFY_ROWS_MAX. Else they count at once. */
+    enum span_logits logits;
+};
+
+/* Runs the trunk over all spans; n rows in all, at most max_rows. Allocates nothing. The caller has checked ids and context. */
+void forward_run(struct forward *f, const struct span *spans, int n_spans);
+/* Row r of the last run, counted over the spans in order: [vocab], NULL if not asked for. Valid until the next run. */
+const float *forward_logits(const struct forward *f, int r);
+/* Hidden state that the head is fed with (after the final norm, or before it if the contract says so): [hidden]. */
+const float *forward_hidden(const struct forward *f, int r);
+
+/* Appends n true pairs (h_t, x_{t+1}) to the MTP cache of s: keys and values only, exact because the head has one layer. */
+void mtp_history(struct forward *f, struct state *s, const float *hidden /* [n][hidden] */, const int32_t *tokens, int n);
+/* One draft step for n_rows different sequences: appends the pair to each one's MTP cache, and leaves logits (mtp_logits) and what the
+ * next step is fed with (mtp_hidden). Positions are the number of entries in the cache. */
+struct mtp_row {
+    struct state *state;
+    const float *hidden; /* [hidden] */
+    int32_t token;
+};
+void mtp_draft(struct forward *f, const struct mtp_row *rows, int n_rows);
+const float *mtp_logits(const struct forward *f, int r); /* [vocab] */
+const float *mtp_hidden(const struct forward *f, int r); /* [hidden], by the contract's feedback */
+
+/* Tests and eval look inside: called after each step of each layer. rows: [n_rows][width]. NULL ends it. */
+typedef void forward_tap(void *arg, const char *what, int layer, const float *rows, int n_rows, int width);
+void forward_set_tap(struct forward *f, forward_tap *tap, void *arg);
+
+#endif

@@ -1,0 +1,31 @@
+/* support.h - what the unit tests share: cmocka in the right order, comparison of doubles, fixture paths. */
+#ifndef TESTS_SUPPORT_H
+#define TESTS_SUPPORT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+/* Fails with the error's own message if ok is false. */
+#define assert_ok(ok, e)                                                                           \
+    do {                                                                                           \
+        if (!(ok)) fail_msg("%s", (e).message);                                                    \
+    } while (0)
+
+/* "tests/data/NAME" relative to the repository's root, from which tests run. One of four rotating static buffers. */
+const char *data_path(const char *name);
+/* A fresh folder for this process, removed at exit. */
+const char *scratch_dir(void);
+/* A whole fixture file; fails the test if it is not there. free with buf_free. */
+struct buf read_data(const char *name);
+/* Every |a[i]-b[i]| <= tol; on failure names `what` and the worst place. NaN fails. */
+void assert_close(const float *a, const float *b, size_t n, double tol, const char *what);
+
+#endif
