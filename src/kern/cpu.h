@@ -1,0 +1,25 @@
+/* cpu.h - which instruction sets may be used.
+ *
+ * One bit stands for a set of features that ship together, and is set only if the operating system saves the
+ * registers. */
+#ifndef KERN_CPU_H
+#define KERN_CPU_H
+
+#include <stdbool.h>
+
+enum {
+    CPU_AVX2 = 1,   /* AVX2, FMA, F16C */
+    CPU_AVX512 = 2, /* AVX-512 F, BW, VL, DQ and VNNI; implies CPU_AVX2 */
+    CPU_NEON = 4,   /* AArch64 with dot products */
+    CPU_ALL = 7,
+};
+
+/* What this machine can run. */
+unsigned cpu_detect(void);
+/* The mask of everything up to the level called name: "none", "avx2", "avx512", "neon", "all". False: no such
+ * level. */
+bool cpu_limit(const char *name, unsigned *mask);
+/* Name of the best level in a mask: "avx512", "avx2", "neon" or "none". */
+const char *cpu_name(unsigned mask);
+
+#endif

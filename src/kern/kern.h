@@ -1,0 +1,66 @@
+/* kern.h - the table of arithmetic kernels: one thread, a range of rows, no policy, no failure.
+ *
+ * Contract of every sum in this file: 16 partial sums in float32, partial sum i takes the terms i, i+16, i+32
+ * ... in that order, a product is rounded before it is added, and at the end the 16 sums fold 16 -> 8 -> 4 ->
+ * 2 -> 1 (i with i + half). So a result never depends on the instruction set, on how rows are split over
+ * threads, or on how many activation rows are handled at once. Every variant gives the same bits as the
+ * scalar one. */
+#ifndef KERN_KERN_H
+#define KERN_KERN_H
+
+#include "kern/cpu.h"
+#include "kern/matrix.h"
+
+/* A rank-one step of the gated delta rule: S = decay*S + k delta^T. */
+struct delta_fold {
+    float decay;
+    const float *k;     /* [dk] */
+    const float *delta; /* [dv] */
+};
+
+struct kern {
+    const char *name; /* the best instruction set in use */
+
+    /* y[j*ldy + r] = W[r] . x[j] for r in [r0, r1) and j in [0, n); x[j] is x + j*ldx, [cols]. W: F32, F16,
+     * BF16 or affine with bits 1..8. Weights become float32 exactly (scale*code, then + bias), each once for
+     * up to 64 activation rows. */
+    void (*mat_rows)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *x, size_t ldx, int n,
+                     float *y, size_t ldy);
+    /* y[j][c] += a[j*lda + r] * W[r][c] for r from r0 up to r1, one after the other: attention's sum of
+     * values. y: [n], ldy. */
+    void (*mat_accum)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
+                      float *y, size_t ldy);
+
+    float (*dot)(const float *a, const float *b, size_t n);
+    void (*axpy)(float a, const float *x, float *y, size_t n); /* y += a*x */
+    /* out = x * (1/sqrt(x.x/n + eps)) * gain; out may be x. */
+    void (*rms_norm)(float *out, const float *x, const float *gain, size_t n, float eps);
+
+    /* Elementwise, by one exponential that is within 1.5 units in the last place. In place, or out may be an
+     * input. */
+    void (*exp_inplace)(float *x, size_t n);
+    void (*silu)(float *x, size_t n);                                             /* x / (1 + exp(-x)) */
+    void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);   /* silu(gate) * up */
+    void (*sigmoid_mul)(float *out, const float *gate, const float *x, size_t n); /* x / (1 + exp(-gate)) */
+    void (*softmax)(float *x, size_t n);                                          /* n >= 1 */
+
+    /* One head of the gated delta rule, state S[dk][dv] (key index first). Applies n_folds steps in order to
+     * src, writes the result to dst (NULL: nowhere; src: in place), then reads it: p = S^T k, w = S^T q (k
+     * NULL: no reading), summed over the key index from 0 up. One pass over memory; the same bits as the
+     * steps one at a time. */
+    void (*delta_pass)(float *dst, const float *src, int dk, int dv, const struct delta_fold *folds,
+                       int n_folds, const float *k, const float *q, float *p, float *w);
+};
+
+/* Fills the table with the best kernels that both this machine and the mask (cpu.h) allow. */
+void kern_init(struct kern *k, unsigned cpu_mask);
+
+/* ln(1 + e^x), and x itself above 20. */
+float kern_softplus(float x);
+
+/* Each sets what it improves; for kern_init alone. */
+void kern_init_ref(struct kern *k);
+void kern_init_avx2(struct kern *k);
+void kern_init_avx512(struct kern *k);
+
+#endif

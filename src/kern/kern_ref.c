@@ -1,0 +1,41 @@
+/* kern_ref.c - the kernels for any machine, and the truth that every other variant must equal bit for bit. */
+#define LANES 4
+#include "kern/kern_body.h"
+
+/* Columns of one row of affine codes. A code spans at most two bytes; groups begin at multiples of 32
+ * columns. */
+static void decode_affine(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, float *out)
+{
+    const unsigned char *row = (const unsigned char *)m->data + r * matrix_row_bytes(m);
+    const unsigned char *end = row + matrix_row_bytes(m);
+    const unsigned bits = m->bits, mask = (1u << bits) - 1;
+    size_t n_groups = m->cols / m->group;
+
+    for (uint32_t c = c0; c < c0 + n;) {
+        size_t g = c / m->group;
+        float scale = value_f32(m->scales, m->scale_type, r * n_groups + g);
+        float bias = value_f32(m->biases, m->scale_type, r * n_groups + g);
+        uint32_t stop = (uint32_t)(g + 1) * m->group;
+        for (stop = stop < c0 + n ? stop : c0 + n; c < stop; c++) {
+            size_t bit = (size_t)c * bits;
+            const unsigned char *p = row + bit / 8;
+            unsigned window = p[0] | (p + 1 < end ? (unsigned)p[1] << 8 : 0);
+            float product = scale * (float)(window >> bit % 8 & mask);
+            *out++ = product + bias;
+        }
+    }
+}
+
+static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, float *out)
+{
+    if (m->bits)
+        decode_affine(m, r, c0, n, out);
+    else
+        values_to_f32((const char *)m->data + r * matrix_row_bytes(m) + c0 * dtype_size(m->type), m->type, n,
+                      out);
+}
+
+void kern_init_ref(struct kern *k)
+{
+    body_init(k);
+}

@@ -1,0 +1,427 @@
+/* test_kern.c - every kernel of every instruction set in reach against the scalar one, on odd sizes, with
+ * guard values around the results; and the scalar one against plain loops that follow the contract of kern.h
+ * literally. */
+#include "tests/support.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "kern/kern.h"
+
+enum { N_MASKS = 3 };
+static struct kern ref, simd[N_MASKS];
+static int n_simd;
+
+static int setup(void **state)
+{
+    static const unsigned masks[N_MASKS] = {CPU_AVX2, CPU_AVX2 | CPU_AVX512, CPU_NEON};
+    (void)state;
+    kern_init(&ref, 0);
+    for (int i = 0; i < N_MASKS; i++)
+        if ((cpu_detect() & masks[i]) == masks[i]) kern_init(&simd[n_simd++], masks[i]);
+    return 0;
+}
+
+static uint32_t seed = 1;
+
+static uint32_t rnd(void)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return seed >> 8;
+}
+
+static float rnd_f32(void)
+{
+    return (float)((int)(rnd() % 20001) - 10000) / 4096.0f;
+}
+
+static float *rnd_array(size_t n)
+{
+    float *p = malloc(n * sizeof *p);
+    assert_non_null(p);
+    for (size_t i = 0; i < n; i++) p[i] = rnd_f32();
+    return p;
+}
+
+static void put_value(void *data, enum dtype t, size_t i, float f)
+{
+    uint16_t h = t == DT_F16 ? f32_to_f16(f) : f32_to_bf16(f);
+    if (t == DT_F32)
+        memcpy((char *)data + 4 * i, &f, 4);
+    else
+        memcpy((char *)data + 2 * i, &h, 2);
+}
+
+/* Random content in exactly as many bytes as the matrix has, so that a sanitizer sees any read past them. */
+static void matrix_fill(struct matrix *m)
+{
+    size_t n = matrix_row_bytes(m) * m->rows;
+    unsigned char *data = malloc(n);
+    assert_non_null(data);
+    m->data = data;
+    if (!m->bits) {
+        for (size_t i = 0; i < (size_t)m->rows * m->cols; i++) put_value(data, m->type, i, rnd_f32());
+        return;
+    }
+    for (size_t i = 0; i < n; i++) data[i] = (unsigned char)rnd();
+    size_t n_scales = (size_t)m->rows * (m->cols / m->group), bytes = n_scales * dtype_size(m->scale_type);
+    void *scales = malloc(bytes), *biases = malloc(bytes);
+    for (size_t i = 0; i < n_scales; i++) {
+        put_value(scales, m->scale_type, i, rnd_f32() / 16);
+        put_value(biases, m->scale_type, i, rnd_f32());
+    }
+    m->scales = scales, m->biases = biases;
+}
+
+static void matrix_drop(struct matrix *m)
+{
+    free((void *)m->data);
+    free((void *)m->scales);
+    free((void *)m->biases);
+}
+
+/* The sum of kern.h, literally. */
+static float plain_dot(const float *a, const float *b, size_t n)
+{
+    float sum[16] = {0};
+    for (size_t i = 0; i < n; i++) {
+        float product = a[i] * b[i];
+        sum[i % 16] += product;
+    }
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) sum[i] += sum[i + half];
+    return sum[0];
+}
+
+static void assert_bits(const float *a, const float *b, size_t n, const char *what)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], 4))
+            fail_msg("%s: [%zu] is %a, expected %a", what, i, (double)a[i], (double)b[i]);
+}
+
+#define GUARD 12345.678f
+
+static float *guarded(size_t n)
+{
+    float *p = malloc((n + 16) * sizeof *p);
+    assert_non_null(p);
+    for (size_t i = 0; i < n + 16; i++) p[i] = GUARD;
+    return p + 8;
+}
+
+static void drop_guarded(float *p, size_t n)
+{
+    for (int i = 0; i < 8; i++) {
+        assert_true(p[-1 - i] == GUARD);
+        assert_true(p[n + i] == GUARD);
+    }
+    free(p - 8);
+}
+
+/* All rows at once, row ranges cut in odd places, activation rows one at a time: always the bits of
+ * plain_dot. */
+static void check_rows(const struct kern *k, const struct matrix *m, const float *x, size_t ldx, int n,
+                       const float *want)
+{
+    size_t ldy = m->rows + 1, total = n * ldy;
+    float *y = guarded(total);
+    k->mat_rows(m, 0, m->rows, x, ldx, n, y, ldy);
+    for (int j = 0; j < n; j++) {
+        assert_bits(y + j * ldy, want + (size_t)j * m->rows, m->rows, k->name);
+        assert_true(y[j * ldy + m->rows] == GUARD);
+    }
+    for (int j = 0; j < n; j++) {
+        uint32_t cut = rnd() % (m->rows + 1);
+        for (uint32_t r = 0; r < m->rows; r++) y[j * ldy + r] = GUARD;
+        k->mat_rows(m, 0, cut, x + j * ldx, ldx, 1, y + j * ldy, ldy);
+        for (uint32_t r = cut; r < m->rows; r++) assert_true(y[j * ldy + r] == GUARD);
+        k->mat_rows(m, cut, m->rows, x + j * ldx, ldx, 1, y + j * ldy, ldy);
+        assert_bits(y + j * ldy, want + (size_t)j * m->rows, m->rows, k->name);
+    }
+    drop_guarded(y, total);
+}
+
+static void check_matrix(struct matrix m, int n)
+{
+    size_t ldx = m.cols + 3;
+    float *x = rnd_array(n * ldx), *row = malloc(m.cols * sizeof *row),
+          *want = malloc(sizeof *want * n * m.rows);
+
+    matrix_fill(&m);
+    for (uint32_t r = 0; r < m.rows; r++) {
+        matrix_row_f32(&m, r, row);
+        for (int j = 0; j < n; j++) want[(size_t)j * m.rows + r] = plain_dot(row, x + j * ldx, m.cols);
+    }
+    check_rows(&ref, &m, x, ldx, n, want);
+    for (int i = 0; i < n_simd; i++) check_rows(&simd[i], &m, x, ldx, n, want);
+    matrix_drop(&m);
+    free(x), free(row), free(want);
+}
+
+static void test_rows_affine(void **state)
+{
+    static const enum dtype scale_types[] = {DT_F32, DT_F16, DT_BF16};
+    (void)state;
+    for (uint8_t bits = 1; bits <= 8; bits++)
+        for (uint16_t group = 32; group <= 128; group *= 2)
+            for (int t = 0; t < 3; t++) {
+                struct matrix m = {
+                    .type = DT_U32, .scale_type = scale_types[t], .bits = bits, .group = group};
+                m.rows = 1 + rnd() % 9;
+                m.cols = group * (1 + rnd() % 9);
+                check_matrix(m, 1 + (int)(rnd() % 8));
+            }
+}
+
+static void test_rows_plain(void **state)
+{
+    static const uint32_t cols[] = {1, 2, 15, 16, 17, 31, 48, 100, 255, 256, 257, 271, 272, 511, 700};
+    static const enum dtype kinds[] = {DT_F32, DT_F16, DT_BF16};
+    (void)state;
+    for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
+        for (int t = 0; t < 3; t++)
+            check_matrix((struct matrix){.type = kinds[t], .rows = 1 + rnd() % 9, .cols = cols[c]},
+                         1 + (int)(rnd() % 8));
+}
+
+/* More activation rows than share one decoding. */
+static void test_rows_many(void **state)
+{
+    (void)state;
+    check_matrix((struct matrix){.type = DT_BF16, .rows = 7, .cols = 65}, 131);
+    check_matrix(
+        (struct matrix){
+            .type = DT_U32, .scale_type = DT_BF16, .bits = 4, .group = 64, .rows = 6, .cols = 320},
+        67);
+}
+
+static void test_accum(void **state)
+{
+    static const enum dtype kinds[] = {DT_F32, DT_F16, DT_BF16};
+    (void)state;
+    for (int round = 0; round < 30; round++) {
+        struct matrix m = {.type = kinds[round % 3], .rows = 1 + rnd() % 20, .cols = 1 + rnd() % 300};
+        int n = 1 + (int)(rnd() % 4);
+        uint32_t r0 = rnd() % m.rows;
+        float *a = rnd_array((size_t)n * m.rows), *row = malloc(m.cols * sizeof *row);
+        matrix_fill(&m);
+        float *want = calloc((size_t)n * m.cols, sizeof *want);
+        for (uint32_t r = r0; r < m.rows; r++) {
+            matrix_row_f32(&m, r, row);
+            for (int j = 0; j < n; j++)
+                for (uint32_t c = 0; c < m.cols; c++) {
+                    float product = a[j * m.rows + r] * row[c];
+                    want[j * m.cols + c] += product;
+                }
+        }
+        for (int i = -1; i < n_simd; i++) {
+            const struct kern *k = i < 0 ? &ref : &simd[i];
+            float *y = guarded((size_t)n * m.cols);
+            memset(y, 0, sizeof *y * n * m.cols);
+            k->mat_accum(&m, r0, m.rows, a, m.rows, n, y, m.cols);
+            assert_bits(y, want, (size_t)n * m.cols, k->name);
+            drop_guarded(y, (size_t)n * m.cols);
+        }
+        matrix_drop(&m);
+        free(a), free(row), free(want);
+    }
+}
+
+/* op 0..7 on fresh copies of the same input: a is changed in place or read, out receives. */
+static void run_array_op(const struct kern *k, int op, const float *a, const float *b, float *out, size_t n)
+{
+    memcpy(out, a, n * sizeof *out);
+    switch (op) {
+    case 0:
+        k->exp_inplace(out, n);
+        break;
+    case 1:
+        k->silu(out, n);
+        break;
+    case 2:
+        k->silu_mul(out, a, b, n);
+        break;
+    case 3:
+        k->sigmoid_mul(out, a, b, n);
+        break;
+    case 4:
+        k->softmax(out, n);
+        break;
+    case 5:
+        k->axpy(0.37f, b, out, n);
+        break;
+    case 6:
+        k->rms_norm(out, a, b, n, 1e-6f);
+        break;
+    default:
+        out[0] = k->dot(a, b, n);
+    }
+}
+
+static void test_arrays(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 70; n++) {
+        float *a = rnd_array(n), *b = rnd_array(n);
+        for (size_t i = 0; i < n; i += 5) a[i] *= 40;
+        for (int op = 0; op < 8; op++) {
+            float *want = guarded(n);
+            run_array_op(&ref, op, a, b, want, n);
+            for (int i = 0; i < n_simd; i++) {
+                float *got = guarded(n);
+                run_array_op(&simd[i], op, a, b, got, n);
+                assert_bits(got, want, n, simd[i].name);
+                drop_guarded(got, n);
+            }
+            drop_guarded(want, n);
+        }
+        float d = plain_dot(a, b, n), got = ref.dot(a, b, n);
+        assert_bits(&got, &d, 1, "dot");
+        free(a), free(b);
+    }
+}
+
+/* The scalar helpers mean what they say, judged in double precision. */
+static void test_array_values(void **state)
+{
+    (void)state;
+    enum { N = 37 };
+    float *a = rnd_array(N), *b = rnd_array(N), out[N];
+    double sum = 0, square = 0;
+    for (int i = 0; i < N; i++) sum += exp((double)a[i]), square += (double)a[i] * a[i];
+    for (int op = 1; op < 7; op++) {
+        run_array_op(&ref, op, a, b, out, N);
+        for (int i = 0; i < N; i++) {
+            double x = a[i], gate = 1 / (1 + exp(-x));
+            double want[] = {0,
+                             x * gate,
+                             x * gate * b[i],
+                             b[i] * gate,
+                             exp(x) / sum,
+                             x + (double)0.37f * b[i],
+                             x / sqrt(square / N + 1e-6) * b[i]};
+            if (!(fabs(out[i] - want[op]) <= 1e-6 * (1 + fabs(want[op]))))
+                fail_msg("op %d [%d] is %.9g, expected %.9g", op, i, (double)out[i], want[op]);
+        }
+    }
+    for (double x = -30; x < 40; x += 0.37)
+        assert_true(fabs(kern_softplus((float)x) - log1p(exp((double)(float)x))) <= 1e-6 * (1 + fabs(x)));
+    free(a), free(b);
+}
+
+/* The bits of exp over the whole range, against libm in double precision: the contract's 1.5 units. */
+static void test_exp(void **state)
+{
+    (void)state;
+    for (double x = -103.9; x < 88.72; x += 0.00037) {
+        float f = (float)x;
+        double want = exp((double)f);
+        ref.exp_inplace(&f, 1);
+        double unit = want < 0x1p-126 ? 0x1p-149 : ldexp(1, ilogb(want) - 23);
+        if (!(fabs(f - want) <= 1.5 * unit)) fail_msg("exp(%.9g) is %.9g, expected %.9g", x, (double)f, want);
+    }
+    float edge[] = {-INFINITY, INFINITY, NAN, 0, -0.0f, 1000, -1000};
+    ref.exp_inplace(edge, 7);
+    assert_true(edge[0] == 0 && edge[1] == INFINITY && isnan(edge[2]) && edge[3] == 1 && edge[4] == 1);
+    assert_true(edge[5] == INFINITY && edge[6] == 0);
+}
+
+static void check_delta(const struct kern *k, int dk, int dv, int n_folds)
+{
+    size_t n = (size_t)dk * dv;
+    float *start = rnd_array(n), *want = malloc(n * sizeof *want),
+          *factors = rnd_array((size_t)n_folds * (dk + dv) + 1);
+    float *kv = rnd_array(dk), *qv = rnd_array(dk), *p = guarded(dv), *w = guarded(dv), *state = guarded(n);
+    struct delta_fold folds[4];
+
+    memcpy(want, start, n * sizeof *want);
+    for (int f = 0; f < n_folds; f++) {
+        folds[f] = (struct delta_fold){0.9f + 0.01f * (float)f, factors + f * (dk + dv),
+                                       factors + f * (dk + dv) + dk};
+        for (int i = 0; i < dk; i++)
+            for (int v = 0; v < dv; v++) {
+                float old = want[i * dv + v] * folds[f].decay, add = folds[f].k[i] * folds[f].delta[v];
+                want[i * dv + v] = old + add;
+            }
+    }
+    float *want_p = calloc(dv, sizeof *want_p), *want_w = calloc(dv, sizeof *want_w);
+    for (int i = 0; i < dk; i++)
+        for (int v = 0; v < dv; v++) {
+            float a = want[i * dv + v] * kv[i], b = want[i * dv + v] * qv[i];
+            want_p[v] += a, want_w[v] += b;
+        }
+    k->delta_pass(state, start, dk, dv, folds, n_folds, kv, qv, p, w);
+    assert_bits(state, want, n, k->name);
+    assert_bits(p, want_p, dv, k->name);
+    assert_bits(w, want_w, dv, k->name);
+    memset(p, 0, dv * sizeof *p);
+    k->delta_pass(NULL, start, dk, dv, folds, n_folds, kv, qv, p, w);
+    assert_bits(p, want_p, dv, k->name);
+    memcpy(state, start, n * sizeof *state);
+    k->delta_pass(state, state, dk, dv, folds, n_folds, NULL, NULL, NULL, NULL);
+    assert_bits(state, want, n, k->name);
+    drop_guarded(p, dv), drop_guarded(w, dv), drop_guarded(state, n);
+    free(start), free(want), free(factors), free(kv), free(qv), free(want_p), free(want_w);
+}
+
+static void test_delta(void **state)
+{
+    static const int sizes[][2] = {{32, 32}, {128, 128}, {64, 64}, {1, 1},
+                                   {5, 3},   {7, 17},    {16, 70}, {3, 129}};
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int n_folds = 0; n_folds <= 4; n_folds++) {
+            check_delta(&ref, sizes[s][0], sizes[s][1], n_folds);
+            for (int i = 0; i < n_simd; i++) check_delta(&simd[i], sizes[s][0], sizes[s][1], n_folds);
+        }
+}
+
+/* Every bfloat16 and half survives the way through float32; rounding is to nearest even. */
+static void test_conversions(void **state)
+{
+    (void)state;
+    for (uint32_t v = 0; v <= 0xffff; v++) {
+        float b = bf16_to_f32((uint16_t)v), h = f16_to_f32((uint16_t)v);
+        if (!isnan(b)) assert_int_equal(f32_to_bf16(b), v);
+        if (!isnan(h)) assert_int_equal(f32_to_f16(h), v);
+        if (v < 0x7bff) {
+            float next = f16_to_f32((uint16_t)(v + 1)), middle = (h + next) / 2;
+            assert_int_equal(f32_to_f16(middle), v % 2 ? v + 1 : v);
+            assert_int_equal(f32_to_f16(nextafterf(middle, 0)), v);
+            assert_int_equal(f32_to_f16(nextafterf(middle, 1e9f)), v + 1);
+        }
+    }
+    assert_true(isnan(bf16_to_f32(f32_to_bf16(NAN))) && isnan(f16_to_f32(f32_to_f16(NAN))));
+    assert_int_equal(f32_to_f16(65519.0f), 0x7bff);
+    assert_int_equal(f32_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(f32_to_f16(-1e30f), 0xfc00);
+    assert_int_equal(f32_to_bf16(0x1.01p0f), 0x3f80);
+    assert_int_equal(f32_to_bf16(0x1.03p0f), 0x3f82);
+    assert_int_equal(f32_to_bf16(0x1.010002p0f), 0x3f81);
+}
+
+static void test_cpu(void **state)
+{
+    unsigned mask = 99;
+    (void)state;
+    assert_true(cpu_limit("none", &mask) && mask == 0);
+    assert_true(cpu_limit("avx2", &mask) && mask == CPU_AVX2);
+    assert_true(cpu_limit("avx512", &mask) && mask == (CPU_AVX2 | CPU_AVX512));
+    assert_false(cpu_limit("sse9", &mask));
+    assert_int_equal(mask, CPU_AVX2 | CPU_AVX512);
+    assert_string_equal(ref.name, "none");
+    assert_string_equal(cpu_name(CPU_AVX2), "avx2");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_affine), cmocka_unit_test(test_rows_plain),
+        cmocka_unit_test(test_rows_many),   cmocka_unit_test(test_accum),
+        cmocka_unit_test(test_arrays),      cmocka_unit_test(test_array_values),
+        cmocka_unit_test(test_exp),         cmocka_unit_test(test_delta),
+        cmocka_unit_test(test_conversions), cmocka_unit_test(test_cpu),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
