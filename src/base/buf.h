@@ -1,7 +1,8 @@
 /* buf.h - growable bytes with a ceiling.
  *
  * Adding past the ceiling or out of memory sets `failed` and leaves the content as it was; later additions do
- * nothing, so a caller may add many times and look once. data is NUL-terminated after every addition. */
+ * nothing, so a caller may add many times and look once. data is NUL-terminated after every addition. A zero-initialised
+ * struct is an empty buffer with the default ceiling. Not thread-safe. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -13,6 +14,7 @@ struct buf {
     size_t cap;
     size_t max; /* ceiling in bytes; 0 = 1 GiB */
     bool failed;
+    bool no_memory; /* failed because memory is exhausted, not because of the ceiling */
 };
 
 void buf_init(struct buf *b, size_t max);

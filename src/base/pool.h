@@ -11,13 +11,17 @@ struct pool;
 
 /* CPUs that this process may use: affinity mask and cgroup quota (v2 cpu.max, v1 cfs), at least 1. */
 int pool_cpu_count(void);
+/* The quota alone, rounded up to whole CPUs: of the group that the file `self` (/proc/self/cgroup) names in the tree at
+ * `root` (/sys/fs/cgroup), and of those above it. 0 = none. */
+int pool_cpu_quota(const char *self, const char *root);
 
 /* n_threads 0 = pool_cpu_count(). At most 256. */
 bool pool_create(struct pool **ret, int n_threads, struct alula_error *e);
 void pool_free(struct pool *p);
 int pool_threads(const struct pool *p);
 
-/* Runs fn(arg, thread, n_threads) on every thread and returns when all have returned. */
+/* Runs fn(arg, thread, n_threads) on every thread and returns when all have returned. fn must not call pool_run on the same
+ * pool. Callers may be different threads, one after the other. */
 void pool_run(struct pool *p, void (*fn)(void *arg, int thread, int n_threads), void *arg);
 
 /* The share of thread t in n items cut into whole multiples of `unit`: [*begin, *end). */
