@@ -41,7 +41,8 @@ struct alula_error {
     char message[1024];
 };
 
-const char *alula_version(void);
+#define ALULA_VERSION "0.1.0"
+const char *alula_version(void); /* of the library that runs */
 
 /* ---- engine ---------------------------------------------------------------------------------------- */
 
