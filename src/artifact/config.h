@@ -15,6 +15,14 @@ enum mlp_type { MLP_MOE, MLP_DENSE };
 
 #define STOP_IDS_MAX 16
 
+/* Ceilings. They bound what a file can make alula allocate and keep every product of two of them inside 32 bits. */
+#define CONFIG_LAYERS_MAX   1000
+#define CONFIG_WIDTH_MAX    65536 /* hidden, intermediate sizes, heads x width */
+#define CONFIG_HEADS_MAX    1024
+#define CONFIG_HEAD_DIM_MAX 1024
+#define CONFIG_EXPERTS_MAX  4096
+#define CONFIG_VOCAB_MAX    (1 << 22)
+
 struct config {
     char model_type[64];      /* of the text part, "qwen3_5_moe_text" */
     char architecture[96];    /* first of "architectures", or "" */
@@ -29,7 +37,7 @@ struct config {
     int n_heads, n_kv_heads, head_dim;
     int rotary_dim;  /* head_dim * partial_rotary_factor, even */
     double rope_theta;
-    /* gated delta net */
+    /* gated delta net; 0 when no layer is one */
     int lin_k_heads, lin_v_heads, lin_k_dim, lin_v_dim, conv_kernel;
     /* MLP */
     int n_experts, experts_per_tok, moe_inter, shared_inter; /* 0 when no layer has experts */
@@ -40,8 +48,12 @@ struct config {
     int n_stop_ids;
 };
 
-/* root: config.json; generation: generation_config.json or NULL. what names the file in errors. */
+/* root: config.json; generation: generation_config.json or NULL. what names the file in errors. Errors: UNSUPPORTED for
+ * what alula does not compute, MISMATCH for values that contradict each other, else FORMAT or LIMIT. */
 bool config_read(struct config *ret, const json_t *root, const json_t *generation, const char *what, struct arena *a,
                  struct alula_error *e);
+
+/* Where the text keys live: root's text_config, or root itself. */
+const json_t *config_text(const json_t *root);
 
 #endif

@@ -2,14 +2,16 @@
  *
  * Layouts: Hugging Face fused experts, Hugging Face numbered experts, MLX-converted (switch_mlp, transposed conv1d, gains
  * stored as 1+w), MTPLX sidecars; plain or affine-packed per module. What is there decides, not the config. A tensor that is
- * missing, left over (vision towers aside) or mis-shaped is an error that lists it. Nothing above this file sees a tensor's name. */
+ * missing, left over (vision towers aside) or mis-shaped is an error that lists it. Nothing above this file sees a tensor's name.
+ *
+ * Pointers into files have any alignment: the format promises none, and MLX writes words at odd halfwords. */
 #ifndef ARTIFACT_WEIGHTS_H
 #define ARTIFACT_WEIGHTS_H
 
 #include "artifact/checkpoint.h"
 
 /* A 1-D parameter (or conv1d's taps). gain: float32 values ready for use (norms: 1+w already added in float32 when
- * the file is zero-centred). source, add_one: where they came from, for the forge. */
+ * the file is zero-centred), all finite. source, add_one: where they came from, for the forge. */
 struct vector {
     const float *gain;
     const struct tensor *source;
@@ -61,8 +63,16 @@ struct weights {
 };
 
 /* Binds trunk, and the head from `head` (NULL: from the trunk's own folder, if one is there). The checkpoints must outlive
- * the weights. The head's dimensions are checked against the trunk's config. */
+ * the weights. The head's dimensions are checked against the trunk's config. A head whose config.json asks for it
+ * (mtplx_mtp_quantization) is packed here, in memory. Errors: NOT_FOUND (missing), MISMATCH (shapes, left over, dimensions),
+ * UNSUPPORTED (quantization modes), FORMAT (values that are not finite), NOMEM. */
 bool weights_bind(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head, struct alula_error *e);
-void weights_free(struct weights *w);
+/* The trunk alone; tensors of a head are left aside unlooked at. */
+bool weights_bind_trunk(struct weights **ret, const struct checkpoint *trunk, struct alula_error *e);
+void weights_free(struct weights *w); /* NULL is fine */
+
+/* Reads every plain value, scale and bias: a NaN or an infinity is an error that names matrix and row. Reads the whole model, so it
+ * is for the forge and for inspect. */
+bool weights_check_finite(const struct weights *w, struct alula_error *e);
 
 #endif

@@ -5,20 +5,11 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
+#include "artifact/contract.h"
 #include "artifact/weights.h"
 #include "base/pool.h"
 
 #define VERIFY_ROWS_MAX 8 /* primary + 7 drafts */
-
-/* How the head was trained to be fed (spec section 4.2). Zero-initialised: the usual contract. */
-enum hidden_variant { HIDDEN_POST_NORM, HIDDEN_PRE_NORM, HIDDEN_FC, HIDDEN_EMBEDDING, HIDDEN_PREV, HIDDEN_MIX };
-struct mtp_contract {
-    enum hidden_variant base;     /* what the trunk hands over: POST_NORM or PRE_NORM */
-    enum hidden_variant feedback; /* what a draft step hands to the next: any */
-    enum hidden_variant mix_a, mix_b; /* feedback MIX: mix_weight*a + (1-mix_weight)*b */
-    float mix_weight;
-    bool hidden_first;            /* concat order [h ; e] instead of [e ; h] */
-};
 
 struct model; /* immutable; weights, kernels, contract. Any number of threads. */
 bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract, struct alula_error *e);
