@@ -2,15 +2,19 @@
 # make demo       from two bundled folders to a faster answer, in under a minute
 # make check      every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
-# make bench      speed of this build on this machine (never a test)
-# make install    to $(PREFIX)/bin with man page and completion
+# make lint       layers, headers that stand alone, shell scripts
+# make install    to $(DESTDIR)$(PREFIX) with man page and completion
+# make deps       installs the packages that are missing (demo and check do it by themselves)
 # make clean
 #
 # Each variant builds in its own folder, so they never mix:  build/, build/asan/, build/clang/ ...
 # A file named kern_ISA.c is compiled for exactly that instruction set; everything else is baseline, so one
 # binary runs everywhere and picks its kernels at start.
 
-CC     ?= gcc
+# make itself predefines CC as cc.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PREFIX ?= /usr/local
 SAN    ?=
 B      ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
@@ -28,8 +32,8 @@ OPT_     := -O2
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -fsanitize=thread
 CFLAGS  ?= -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -I. $(WARN) $(WERROR) $(OPT_$(SAN)) $(CFLAGS) \
-             -fno-math-errno -fno-trapping-math -ffp-contract=off -pthread -MMD -MP
+LANG_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -I. $(WARN) $(WERROR)
+ALL_CFLAGS = $(LANG_CFLAGS) $(OPT_$(SAN)) $(CFLAGS) -fno-math-errno -fno-trapping-math -ffp-contract=off -pthread -MMD -MP
 LIBS = -ljansson -lm -pthread
 
 SRC  := $(filter-out $(SKIP),$(sort $(wildcard src/*/*.c)))
@@ -37,6 +41,9 @@ LIB  := $(filter-out src/cli/%,$(SRC))
 OBJ  := $(SRC:%.c=$(B)/%.o)
 CLI  := $(filter $(B)/src/cli/%,$(OBJ))
 TEST := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c)))
+# Bodies are included once for each variant and stand on what their includer defines.
+HEADER := $(filter-out %_body.h,$(wildcard include/*.h src/*/*.h tests/*.h))
+SCRIPT := $(wildcard tools/*.sh tests/cli/*.sh .ci/run)
 
 all: $(B)/alula
 
@@ -57,14 +64,35 @@ $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/tests/support.o $(B)/libalula.a
 
 tests: $(TEST:%=$(B)/tests/%)
 
+# On a fresh machine the compiler comes with deps, and this file has asked it questions before; hence the second make.
 # tools/run_tests.sh runs unit tests and tests/cli/*.sh, adds up, and prints the closing line.
-check: all tests
+check: deps
+	@$(MAKE) --no-print-directory all tests
 	@tools/check_layers.sh
 	@tools/run_tests.sh $(B)
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@tools/demo.sh $(B)/alula
+
+deps:
+	@tools/install_deps.sh $(firstword $(CC))
+
+lint:
+	@tools/check_layers.sh
+	@for h in $(HEADER); do $(CC) $(LANG_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPT); else echo "shellcheck is not installed; scripts unchecked"; fi
+
+install: all
+	install -D -m 755 $(B)/alula $(DESTDIR)$(PREFIX)/bin/alula
+	$(B)/alula help --man >$(B)/alula.1
+	$(B)/alula help --completion bash >$(B)/alula.bash
+	install -D -m 644 $(B)/alula.1 $(DESTDIR)$(PREFIX)/share/man/man1/alula.1
+	install -D -m 644 $(B)/alula.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/alula
 
 clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check demo bench install clean deps
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+.PHONY: all tests check demo deps lint install clean
+-include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

@@ -1,8 +1,8 @@
 /* alula.h - the public C interface: open a model folder, decode with multi-token prediction.
  *
- * An engine is a model folder opened once: weights, tokenizer, chat template. It never changes and any number of threads may
- * use it. A session is one timeline of tokens in it: prompt, answer, prompt, ... It belongs to one thread at a time. The whole
- * of decoding is:
+ * An engine is a model folder opened once: weights, tokenizer, chat template. It never changes and any number
+ * of threads may use it. A session is one timeline of tokens in it: prompt, answer, prompt, ... It belongs to
+ * one thread at a time. The whole of decoding is:
  *
  *     alula_engine_open(&engine, dir, NULL, &e);
  *     alula_session_create(&session, engine, NULL, &e);
@@ -41,9 +41,10 @@ struct alula_error {
     char message[1024];
 };
 
-const char *alula_version(void);
+#define ALULA_VERSION "0.1.0"
+const char *alula_version(void); /* of the library that runs */
 
-/* ---- engine -------------------------------------------------------------------------------------------------- */
+/* ---- engine ---------------------------------------------------------------------------------------- */
 
 struct alula_engine;
 
@@ -53,7 +54,8 @@ struct alula_engine_options {
     const char *mtp; /* take the head from this folder instead of the model's own; NULL = its own */
 };
 
-/* Opens a model folder. options NULL: all defaults. Reads headers, maps the weights, checks every tensor's name and shape. */
+/* Opens a model folder. options NULL: all defaults. Reads headers, maps the weights, checks every tensor's
+ * name and shape. */
 bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct alula_engine_options *options,
                        struct alula_error *e);
 /* Sessions must be freed before. NULL is fine. */
@@ -64,55 +66,86 @@ struct alula_engine_info {
     int vocab;                /* rows of the LM head */
     int hidden;
     int n_layers;
-    int max_context;          /* positions the model was made for */
-    bool has_mtp;             /* a head is bound: depth > 0 is possible */
+    int max_context; /* positions the model was made for */
+    bool has_mtp;    /* a head is bound: depth > 0 is possible */
     bool exact;
-    const int32_t *stop_ids;  /* [n_stop_ids] */
+    const int32_t *stop_ids; /* [n_stop_ids] */
     int n_stop_ids;
 };
 void alula_engine_describe(const struct alula_engine *engine, struct alula_engine_info *ret);
 
-/* Text to ids. special: added tokens such as <|im_end|> are recognised, else read as plain text. *ret_ids [*ret_n] is freed with
- * alula_free. Text that is not UTF-8 is refused. */
-bool alula_tokenize(const struct alula_engine *engine, const char *text, size_t len, bool special, int32_t **ret_ids,
-                    size_t *ret_n, struct alula_error *e);
-/* Ids to text; bytes that are no character become U+FFFD. *ret_text is NUL-terminated, freed with alula_free. */
-bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, size_t n, bool skip_special, char **ret_text,
-                      size_t *ret_len, struct alula_error *e);
-/* Runs the model's own chat template. json: an object with "messages" and any other variable of the template ("tools",
- * "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. */
-bool alula_render_chat(const struct alula_engine *engine, const char *json, size_t len, char **ret_text, size_t *ret_len,
-                       struct alula_error *e);
+/* Text to ids. special: added tokens such as <|im_end|> are recognised, else read as plain text. *ret_ids
+ * [*ret_n] is freed with alula_free. Text that is not UTF-8 is refused. */
+bool alula_tokenize(const struct alula_engine *engine, const char *text, size_t len, bool special,
+                    int32_t **ret_ids, size_t *ret_n, struct alula_error *e);
+/* Ids to text; bytes that are no character become U+FFFD. *ret_text is NUL-terminated, freed by alula_free. */
+bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, size_t n, bool skip_special,
+                      char **ret_text, size_t *ret_len, struct alula_error *e);
+/* Runs the model's own chat template. json: an object with "messages" and any other variable of the template
+ * ("tools", "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. */
+bool alula_render_chat(const struct alula_engine *engine, const char *json, size_t len, char **ret_text,
+                       size_t *ret_len, struct alula_error *e);
 void alula_free(void *p);
 
-/* ---- session ------------------------------------------------------------------------------------------------- */
+/* ---- session --------------------------------------------------------------------------------------- */
 
 struct alula_session;
 
-/* How a token is drawn, in this order: repetition penalty over prompt and answer, presence and frequency penalty over
- * the answer, temperature, top_k, top_p, min_p. */
-struct alula_sampling {
-    float temperature;        /* 0 = greedy; ties go to the lowest id */
-    int top_k;                /* 0 = off */
-    float top_p;              /* 1 = off */
-    float min_p;              /* 0 = off */
-    float presence_penalty;   /* subtracted once from a token that occurred */
-    float frequency_penalty;  /* subtracted for each time it occurred */
-    float repetition_penalty; /* 1 = off */
-    uint64_t seed;
+struct alula_bias {
+    int32_t id;
+    double value; /* added to its logit, -100 to 100 */
 };
 
-#define ALULA_DEPTH_MAX 7
+/* Two exact ways to speculate; both give the distribution of plain decoding at any temperature, and are the
+ * same when greedy. */
+enum alula_law {
+    /* COUPLED with a seed, REJECTION without. */
+    ALULA_LAW_AUTO,
+    /* Keeps a draft with probability min(1, p/q), else draws from what p has more than q. No exact law keeps
+     * more drafts. */
+    ALULA_LAW_REJECTION,
+    /* Draft and target share noise that depends on (seed, place): the text for a seed is the same at every
+     * depth and thread count and for any chunking of the prompt. */
+    ALULA_LAW_COUPLED
+};
+
+/* How a token is drawn, in this order: repetition penalty over prompt and answer, presence and frequency
+ * penalty over the answer, logit bias, mask (see alula_session_options), temperature, top_k, top_p, min_p. */
+struct alula_sampling {
+    double temperature;        /* 0 = greedy; ties go to the lowest id. At most 100 */
+    int top_k;                 /* 0 = off; ties at the border: the lowest ids */
+    double top_p;              /* 0 to 1, 1 = off; of what top_k left, renormalised */
+    double min_p;              /* 0 to 1, 0 = off */
+    double presence_penalty;   /* -2 to 2, subtracted once from a token that occurred in the answer */
+    double frequency_penalty;  /* -2 to 2, subtracted for each time it occurred in the answer */
+    double repetition_penalty; /* 0.01 to 100, 1 = off; divides a positive logit, multiplies a negative one */
+    const struct alula_bias *bias; /* [n_bias], ids of the vocabulary; copied */
+    int n_bias;
+    bool seeded; /* false: a seed of the system's choice, new for each session */
+    uint64_t seed;
+    enum alula_law law;
+};
+
+#define ALULA_DEPTH_MAX  7
+#define ALULA_DEPTH_AUTO (-1)
 
 struct alula_session_options {
-    int n_threads;  /* 0 = the CPUs that this process may use */
-    int n_ctx;      /* tokens that fit; 0 = the model's maximum, at most 32768 */
-    int depth;      /* tokens drafted ahead of each verification, 0..ALULA_DEPTH_MAX; 0 = plain decoding */
+    int n_threads; /* 0 = the CPUs that this process may use */
+    int n_ctx;     /* tokens that fit; 0 = the model's maximum, at most 32768 */
+    /* Tokens drafted ahead of each verification, 0 to ALULA_DEPTH_MAX; 0 = plain decoding. ALULA_DEPTH_AUTO: as
+     * many as pay, by acceptance and cost as measured while decoding; 0 without a head. */
+    int depth;
     struct alula_sampling sampling;
-    int max_tokens; /* of one answer; 0 = until a stop or the end of the context */
-    const char *const *stop; /* [n_stop] texts that end an answer; copied */
-    int n_stop;
+    int max_tokens;          /* of one answer; 0 = until a stop or the end of the context */
+    const char *const *stop; /* [n_stop] texts that end an answer, not empty; copied */
+    int n_stop;              /* at most 16 */
     bool ignore_stop_ids;    /* go on after the model's own stop ids */
+    /* Constrains the answer, NULL = not. Called for each place before its token is drafted or drawn, with the
+     * n tokens of the answer before it (drafts under test included). Returns one bit for each id (id i is bit
+     * i%32 of word i/32, (vocab+31)/32 words, valid until the next call), or NULL if all are allowed. The
+     * result may depend on the tokens alone; nothing allowed fails the step. */
+    const uint32_t *(*mask)(void *arg, const int32_t *answer, size_t n);
+    void *mask_arg;
 };
 /* greedy, plain, everything else off */
 struct alula_session_options alula_session_defaults(void);
@@ -121,11 +154,12 @@ bool alula_session_create(struct alula_session **ret, const struct alula_engine 
                           const struct alula_session_options *options, struct alula_error *e);
 void alula_session_free(struct alula_session *session);
 
-/* Reads n > 0 ids behind what the session holds and starts a new answer. progress (may be NULL) is called between chunks
- * with tokens read so far; when it returns false, reading stops and the call fails with ALULA_CANCELLED. Fails with ALULA_LIMIT if
- * the prompt does not fit the context, before anything is read. */
+/* Reads n > 0 ids behind what the session holds and starts a new answer. progress (may be NULL) is called
+ * between chunks with tokens read so far; when it returns false, reading stops and the call fails with
+ * ALULA_CANCELLED. Fails with ALULA_LIMIT if the prompt does not fit the context, before anything is read. */
 bool alula_session_prompt(struct alula_session *session, const int32_t *ids, size_t n,
-                          bool (*progress)(void *arg, size_t done, size_t total), void *arg, struct alula_error *e);
+                          bool (*progress)(void *arg, size_t done, size_t total), void *arg,
+                          struct alula_error *e);
 
 enum alula_finish { ALULA_RUNNING, ALULA_STOP, ALULA_LENGTH };
 
@@ -133,7 +167,7 @@ enum alula_finish { ALULA_RUNNING, ALULA_STOP, ALULA_LENGTH };
 struct alula_step {
     const int32_t *tokens; /* [n_tokens] new ids of the answer, a stop id left out */
     int n_tokens;
-    const char *text;      /* new text: whole characters, nothing behind a stop text, [text_len] */
+    const char *text; /* new text: whole characters, nothing behind a stop text, [text_len] */
     size_t text_len;
     int n_drafted, n_accepted;
     enum alula_finish finish;
@@ -145,8 +179,8 @@ bool alula_session_step(struct alula_session *session, struct alula_step *ret, s
 struct alula_stats {
     int64_t prompt_tokens, tokens, cycles;
     int64_t drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
-    double prefill_s, decode_s;                    /* wall seconds */
-    double draft_s, verify_s, accept_s, repair_s;  /* parts of decode_s */
+    double prefill_s, decode_s;                   /* wall seconds */
+    double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */
 };
 void alula_session_stats(const struct alula_session *session, struct alula_stats *ret);
 

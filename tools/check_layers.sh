@@ -1,6 +1,8 @@
 #!/bin/sh
 # Fails if a layer includes one to its right. The order, left to right, is the line `layers`; two folders joined
 # by a comma stand side by side and do not see each other. tests/ may include anything.
+# Names in this tree have no blanks, so loops over words are safe.
+# shellcheck disable=SC2044,SC2013
 set -eu
 cd "$(dirname "$0")/.."
 layers='base kern artifact,text model decode forge tune serve cli'

@@ -1,31 +1,54 @@
 #!/bin/sh
-# Runs every unit test (BUILD/tests/test_*) and every tests/cli/*.sh, adds up what they report, and closes with
-# "N passed, N failed". A program that ends without a report counts as one failure. Usage: run_tests.sh BUILD
+# Runs every unit test (BUILD/tests/test_* of tests/test_*.c) and every tests/cli/*.sh, two at a time, adds up what they report,
+# and closes with "N passed, N failed". A program that ends without a report counts as one failure.
+# Usage: run_tests.sh BUILD; run_tests.sh BUILD TEST RESULTS runs a single one for the former.
 set -u
 build=$1
-cd "$(dirname "$0")/.."
-passed=0 failed=0
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
-for t in "$build"/tests/test_*; do
-    case $t in *.o | *.d) continue ;; esac
-    # cmocka prints "[  PASSED  ] 3 test(s)." and "[  FAILED  ] 1 test(s)" per group
-    timeout 600 "$t" >"$out" 2>&1
-    rc=$?
-    p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$out" | awk '{n += $1} END {print n + 0}')
-    f=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$out" | awk '{n += $1} END {print n + 0}')
-    [ $rc -ne 0 ] && [ "$f" -eq 0 ] && f=1
-    [ "$f" -ne 0 ] && { echo "--- $t (exit $rc)"; grep -v -e '\[ RUN' -e '\[       OK' "$out" | tail -n 60; }
-    echo "$(basename "$t"): $p passed, $f failed"
-    passed=$((passed + p)) failed=$((failed + f))
-done
-for t in tests/cli/*.sh; do
-    [ -e "$t" ] || continue
-    if timeout 600 sh "$t" "$build/alula" >"$out" 2>&1; then
-        passed=$((passed + 1)); echo "$t: passed"
+
+# Leaves the output in RESULTS/NAME.out and "passed failed" in RESULTS/NAME.sum.
+run_one() {
+    name=$(basename "$1")
+    out=$2/$name.out
+    rc=0 p=0 f=0
+    case $1 in
+    *.sh)
+        if timeout 600 sh "$1" "$build/alula" >"$out" 2>&1; then p=1; else rc=$? f=1; fi
+        ;;
+    *)
+        # cmocka prints "[  PASSED  ] 3 test(s)." and "[  FAILED  ] 1 test(s)" per group
+        timeout 600 "$1" >"$out" 2>&1 || rc=$?
+        p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$out" | awk '{n += $1} END {print n + 0}')
+        f=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$out" | awk '{n += $1} END {print n + 0}')
+        if [ "$f" -eq 0 ] && { [ $rc -ne 0 ] || [ "$p" -eq 0 ]; }; then f=1; fi
+        ;;
+    esac
+    echo "$p $f" >"$2/$name.sum"
+    if [ "$f" -eq 0 ]; then
+        rm -f "$out"
+        echo "$name: $p passed"
     else
-        failed=$((failed + 1)); echo "--- $t"; tail -n 60 "$out"
+        echo "$name: $p passed, $f failed (exit $rc)"
     fi
+}
+
+if [ $# -eq 3 ]; then
+    run_one "$2" "$3"
+    exit 0
+fi
+
+cd "$(dirname "$0")/.." || exit 1
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+for t in tests/test_*.c tests/cli/*.sh; do
+    case $t in
+    *'*'*) ;;
+    *.c) echo "$build/tests/$(basename "$t" .c)" ;;
+    *) echo "$t" ;;
+    esac
+done | xargs -P 2 -I TEST "$0" "$build" TEST "$results"
+for out in "$results"/*.out; do
+    [ -e "$out" ] || continue
+    echo "--- $(basename "$out" .out)"
+    grep -v -e '\[ RUN' -e '\[       OK' "$out" | tail -n 60
 done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+cat "$results"/*.sum | awk '{p += $1; f += $2} END {print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0}'

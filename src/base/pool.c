@@ -68,12 +68,15 @@ static uint32_t word_wait(struct word *w, uint32_t old, bool spin)
 {
     uint32_t v;
     int64_t end = spin ? now_ns() + SPIN_NS : 0;
-    do {
+    for (;;) {
         for (int i = 0; i < SPIN_BATCH; i++) {
             if ((v = atomic_load_explicit(&w->value, memory_order_acquire)) != old) return v;
             relax();
         }
-    } while (spin && now_ns() < end);
+        if (!spin || now_ns() >= end) break;
+        /* The thread that is waited for may be queued behind this one, when other programs hold the other CPUs. */
+        sched_yield();
+    }
     atomic_fetch_add(&w->sleepers, 1);
     while ((v = atomic_load(&w->value)) == old)
         syscall(SYS_futex, &w->value, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);

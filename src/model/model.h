@@ -12,6 +12,7 @@
 #define VERIFY_ROWS_MAX 8 /* primary + 7 drafts */
 
 struct model; /* immutable; weights, kernels, contract. Any number of threads. */
+/* contract NULL: the usual one. weights must outlive the model. */
 bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract, struct alula_error *e);
 void model_free(struct model *m);
 const struct config *model_config(const struct model *m);
@@ -29,11 +30,18 @@ void state_reset(struct state *s);
 int state_len(const struct state *s);         /* tokens read and kept, pending ones included */
 int state_ctx(const struct state *s);         /* tokens that fit */
 void state_keep(struct state *s, int n_rows); /* of the last verify span, keep the first n_rows (0..n) */
-/* Same content bit for bit, as if nothing were pending (both are folded first). For tests. */
-bool state_equal(struct state *a, struct state *b);
 /* MTP cache: entries, and cutting it back. */
 int state_mtp_len(const struct state *s);
 void state_mtp_cut(struct state *s, int n);
+/* Position of an entry minus its number, for entries still to come; 0 after a reset. Only a window of the history needs it. */
+void state_mtp_offset(struct state *s, int offset);
+
+/* For tests and eval: the content as if nothing were pending (it is folded first). Pointers hold until the state changes. */
+bool state_equal(struct state *a, struct state *b);               /* bit for bit, MTP cache included */
+const float *state_recurrent(struct state *s, int layer);         /* [lin_v_heads][lin_k_dim][lin_v_dim] */
+const float *state_conv(struct state *s, int layer);              /* [conv_kernel - 1][channels], oldest first */
+const float *state_keys(const struct state *s, int layer, int kv_head);   /* [state_len][head_dim]; layer n_layers is the */
+const float *state_values(const struct state *s, int layer, int kv_head); /* head, with state_mtp_len entries */
 
 /* Scratch memory and threads for batches of at most max_rows rows. One caller at a time. */
 struct forward;
@@ -71,7 +79,14 @@ void mtp_draft(struct forward *f, const struct mtp_row *rows, int n_rows);
 const float *mtp_logits(const struct forward *f, int r); /* [vocab] */
 const float *mtp_hidden(const struct forward *f, int r); /* [hidden], by the contract's feedback */
 
-/* Tests and eval look inside: called after each step of each layer. rows: [n_rows][width]. NULL ends it. */
+/* Tests and eval look inside: called after each step of each layer with [n_rows][width] values. tap NULL ends it. what is
+ *   every layer    "mixer", "moe" (before the residual sum), "hidden" (after the layer)
+ *   router         "router_logits" [n_experts]; "expert_ids" (as floats), "expert_weights" [experts_per_tok + 1] by descending
+ *                  weight, the shared expert (number n_experts, its sigmoid gate as weight) last
+ *   delta net      "conv_out" (after silu), "q" (scaled), "k", "gamma", "beta", "z", "o", "y" (before and after the gated norm)
+ *   attention      "q_gate" (raw, per head query then gate), "q" (after norm and RoPE), "o" (before gating)
+ *   the end        "final" (after the final norm), layer n_layers
+ * Layer n_layers is the MTP head: "fc", "mixer", "moe", "hidden", "final" and the parts of its layer. */
 typedef void forward_tap(void *arg, const char *what, int layer, const float *rows, int n_rows, int width);
 void forward_set_tap(struct forward *f, forward_tap *tap, void *arg);
 

@@ -1,0 +1,37 @@
+/* cli.h - what a sub-command is, and what several of them share. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/opt.h"
+
+/* A command is one file cmd_NAME.c with one of these, listed in main.c. */
+struct cli_command {
+    struct opt_command opt;
+    const void
+        *defaults; /* its option struct, which begins with struct opt_shared, as it is before parsing */
+    size_t size;   /* bytes of that struct */
+    /* options: the parsed struct; args: [n_args], as many as opt allows. *status is what the program exits
+     * with on success, 0 before. Prints results with term_write. */
+    bool (*run)(const void *options, char **args, int n_args, int *status, struct alula_error *e);
+};
+
+#define CLI_SHARED                                                                                           \
+    {                                                                                                        \
+        .log_level = 1                                                                                       \
+    } /* LOG_WARN */
+
+extern const struct cli_command cmd_help;
+
+extern const struct opt_program cli_program;
+
+/* Prints the help of one command, or of the program if it is NULL. */
+bool cli_print_help(const struct opt_command *command, struct alula_error *e);
+
+/* A text or a list of ids may be this long in bytes. */
+#define CLI_INPUT_MAX ((size_t)1 << 28)
+
+/* Reads a JSON array of token ids from a file ("-" is standard input). *ret_ids: alula_free. Errors:
+ * NOT_FOUND, IO, LIMIT, FORMAT. */
+bool cli_read_ids(const char *path, int32_t **ret_ids, size_t *ret_n, struct alula_error *e);
+
+#endif

@@ -1,0 +1,253 @@
+/* deltanet.c - the gated delta net layer: short causal convolution, then a recurrent state per value head.
+ *
+ * For head h with state S [key dim][value dim], decay e, normed key k and query q of the key head it shares:
+ *     p = S^T k,  w = S^T q,  delta = beta (v - e p),  o = e w + (k.q) delta,  S <- e S + k delta^T
+ * The step of a row is folded into S when the next row is read, so S passes through the cache once per row. The last row of
+ * a batch therefore stays pending; of a verify span all rows do, S goes on in a copy that fits the cache, and how
+ * many of them count is known before the next batch begins. The operations and their order are the same on every way.
+ *
+ * Work is split by key head and sequence: one thread owns the channels of a key head and of its value heads. */
+#include "model/model_internal.h"
+
+#include <math.h>
+
+#define L2_EPS 1e-6f
+
+/* One key head of one sequence. */
+struct head_work {
+    const struct forward *f;
+    const struct model *m;
+    const struct layer *l;
+    struct layer_state *state;
+    int head;       /* key head */
+    int row0, n;    /* its rows of the batch */
+    int n_pending;  /* rows of the last batch to fold in */
+    int n_settled;  /* of the n rows, those folded in before this batch ends; the others stay pending */
+    float *scratch; /* copy of S, then p, w and delta */
+};
+
+static size_t row_at(const struct head_work *w, int t)
+{
+    return (size_t)(w->row0 + t);
+}
+
+/* window <- the last rows of [window; rows 0..n-1], channels [c0, c0+width). */
+static void window_advance(const struct model *m, float *window, const float *rows, int n, int c0, int width)
+{
+    size_t stride = (size_t)m->channels;
+    int keep = m->config->conv_kernel - 1;
+    if (n == 0) return;
+    for (int i = 0; i < keep; i++) {
+        const float *from = n + i < keep ? window + (size_t)(n + i) * stride : rows + (size_t)(n + i - keep) * stride;
+        memcpy(window + (size_t)i * stride + c0, from + c0, (size_t)width * sizeof(float));
+    }
+}
+
+/* Convolution and silu over the channels [c0, c0+width); leaves window and pending rows for the next batch. */
+static void convolve(const struct head_work *w, int c0, int width)
+{
+    const struct model *m = w->m;
+    size_t stride = (size_t)m->channels;
+    int taps = m->config->conv_kernel;
+    const float *rows = w->f->proj[0] + row_at(w, 0) * stride;
+    window_advance(m, w->state->conv, w->state->pending_conv, w->n_pending, c0, width);
+    for (int t = 0; t < w->n; t++) {
+        float *out = w->f->conv + row_at(w, t) * stride + c0;
+        memset(out, 0, (size_t)width * sizeof(float));
+        for (int j = 0; j < taps; j++) {
+            int from = t + j - (taps - 1);
+            const float *in = from < 0 ? w->state->conv + (size_t)(t + j) * stride + c0
+                                       : rows + (size_t)from * stride + c0;
+            const float *tap = w->l->taps + (size_t)j * stride + c0;
+            for (int i = 0; i < width; i++) out[i] += tap[i] * in[i];
+        }
+        m->kern.silu(out, (size_t)width);
+    }
+    window_advance(m, w->state->conv, rows, w->n_settled, c0, width);
+    for (int t = w->n_settled; t < w->n; t++)
+        memcpy(w->state->pending_conv + (size_t)(t - w->n_settled) * stride + c0, rows + (size_t)t * stride + c0,
+               (size_t)width * sizeof(float));
+}
+
+static void l2_norm(const struct kern *kern, float *out, const float *x, int n, float scale)
+{
+    float r = scale / sqrtf(kern->dot(x, x, (size_t)n) + L2_EPS);
+    for (int i = 0; i < n; i++) out[i] = x[i] * r;
+}
+
+/* Normed q and k of the key head, gamma, decay and beta of its value heads, for all rows. */
+static void prepare(const struct head_work *w, int h0, int n_heads)
+{
+    const struct model *m = w->m;
+    const struct config *c = m->config;
+    const struct forward *f = w->f;
+    int dk = c->lin_k_dim, at = w->head * dk;
+    for (int t = 0; t < w->n; t++) {
+        size_t r = row_at(w, t);
+        const float *conv = f->conv + r * (size_t)m->channels;
+        l2_norm(&m->kern, f->q + r * (size_t)m->key_width + at, conv + at, dk, 1.0f / sqrtf((float)dk));
+        l2_norm(&m->kern, f->k + r * (size_t)m->key_width + at, conv + m->key_width + at, dk, 1.0f);
+        size_t g = r * (size_t)c->lin_v_heads + (size_t)h0;
+        for (int h = 0; h < n_heads; h++) {
+            f->gamma[g + (size_t)h] =
+                w->l->rate[h0 + h] * kern_softplus(f->proj[3][g + (size_t)h] + w->l->w->gdn.dt_bias.gain[h0 + h]);
+            f->decay[g + (size_t)h] = f->gamma[g + (size_t)h];
+            f->beta[g + (size_t)h] = -f->proj[2][g + (size_t)h];
+        }
+        m->kern.exp_inplace(f->decay + g, (size_t)n_heads);
+        m->kern.exp_inplace(f->beta + g, (size_t)n_heads);
+        for (int h = 0; h < n_heads; h++) f->beta[g + (size_t)h] = 1.0f / (1.0f + f->beta[g + (size_t)h]);
+    }
+}
+
+static int pending_folds(const struct model *m, const struct layer_state *s, int n, int h, int key_head,
+                         struct delta_fold *folds)
+{
+    const struct config *c = m->config;
+    for (int i = 0; i < n; i++) {
+        folds[i].decay = s->pending_decay[(size_t)i * (size_t)c->lin_v_heads + (size_t)h];
+        folds[i].k = s->pending_key + (size_t)i * (size_t)m->key_width + (size_t)key_head * (size_t)c->lin_k_dim;
+        folds[i].delta = s->pending_delta + (size_t)i * (size_t)m->value_width + (size_t)h * (size_t)c->lin_v_dim;
+    }
+    return n;
+}
+
+/* The rows of value head h one after the other. */
+static void recur(const struct head_work *w, int h)
+{
+    const struct model *m = w->m;
+    const struct config *c = m->config;
+    const struct forward *f = w->f;
+    int dk = c->lin_k_dim, dv = c->lin_v_dim;
+    size_t size = (size_t)dk * (size_t)dv, at = (size_t)h * (size_t)dv;
+    float *settled = w->state->s + (size_t)h * size, *copy = w->scratch;
+    float *p = copy + size, *read = p + dv, *passing = read + dv;
+    const float *s = settled;
+    struct delta_fold folds[VERIFY_ROWS_MAX];
+    int n_folds = pending_folds(m, w->state, w->n_pending, h, w->head, folds);
+
+    for (int t = 0; t < w->n; t++) {
+        size_t r = row_at(w, t), g = r * (size_t)c->lin_v_heads + (size_t)h;
+        const float *k = f->k + r * (size_t)m->key_width + (size_t)w->head * (size_t)dk;
+        const float *q = f->q + r * (size_t)m->key_width + (size_t)w->head * (size_t)dk;
+        const float *v = f->conv + r * (size_t)m->channels + 2 * (size_t)m->key_width + at;
+        float *o = f->o + r * (size_t)m->value_width + at;
+        float *delta = t < w->n_settled
+                           ? passing
+                           : w->state->pending_delta + (size_t)(t - w->n_settled) * (size_t)m->value_width + at;
+        float *dst = n_folds == 0 ? NULL : t <= w->n_settled ? settled : copy;
+        m->kern.delta_pass(dst, s, dk, dv, folds, n_folds, k, q, p, read);
+        if (dst) s = dst;
+
+        float e = f->decay[g], beta = f->beta[g], kq = m->kern.dot(k, q, (size_t)dk);
+        for (int j = 0; j < dv; j++) {
+            delta[j] = beta * (v[j] - e * p[j]);
+            o[j] = e * read[j] + kq * delta[j];
+        }
+        folds[0] = (struct delta_fold){e, k, delta};
+        n_folds = 1;
+    }
+}
+
+/* y = norm(o) * silu(z) */
+static void gate(const struct head_work *w, int h)
+{
+    const struct model *m = w->m;
+    size_t dv = (size_t)m->config->lin_v_dim;
+    for (int t = 0; t < w->n; t++) {
+        size_t at = row_at(w, t) * (size_t)m->value_width + (size_t)h * dv;
+        float *y = w->f->y + at;
+        m->kern.rms_norm(y, w->f->o + at, w->l->w->gdn.norm.gain, dv, (float)m->config->rms_eps);
+        m->kern.silu_mul(y, w->f->proj[1] + at, y, dv);
+    }
+}
+
+static void key_head_run(const struct head_work *w)
+{
+    const struct model *m = w->m;
+    const struct config *c = m->config;
+    int dk = c->lin_k_dim, dv = c->lin_v_dim, ratio = c->lin_v_heads / c->lin_k_heads, h0 = w->head * ratio;
+    convolve(w, w->head * dk, dk);
+    convolve(w, m->key_width + w->head * dk, dk);
+    convolve(w, 2 * m->key_width + h0 * dv, ratio * dv);
+    prepare(w, h0, ratio);
+    for (int h = h0; h < h0 + ratio; h++) {
+        recur(w, h);
+        gate(w, h);
+    }
+    for (int t = w->n_settled; t < w->n; t++) {
+        size_t r = row_at(w, t), slot = (size_t)(t - w->n_settled), at = (size_t)w->head * (size_t)dk;
+        memcpy(w->state->pending_key + slot * (size_t)m->key_width + at, w->f->k + r * (size_t)m->key_width + at,
+               (size_t)dk * sizeof(float));
+        memcpy(w->state->pending_decay + slot * (size_t)c->lin_v_heads + h0,
+               w->f->decay + r * (size_t)c->lin_v_heads + h0, (size_t)ratio * sizeof(float));
+    }
+}
+
+struct delta_work {
+    const struct forward *f;
+    int layer;
+};
+
+static void delta_job(void *arg, int thread, int n_threads)
+{
+    const struct delta_work *work = arg;
+    const struct forward *f = work->f;
+    const struct model *m = f->model;
+    int heads = m->config->lin_k_heads, begin, end;
+    pool_share(f->n_spans * heads, 1, thread, n_threads, &begin, &end);
+    for (int i = begin; i < end; i++) {
+        const struct span *span = &f->spans[i / heads];
+        struct head_work w = {
+            .f = f, .m = m, .l = &m->layers[work->layer],
+            .state = &span->state->layers[work->layer],
+            .head = i % heads,
+            .row0 = f->span_begin[i / heads], .n = span->n,
+            .n_pending = span->state->n_pending,
+            .n_settled = span->verify ? 0 : span->n - 1,
+            .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
+        };
+        key_head_run(&w);
+    }
+}
+
+static void tell(const struct forward *f, int layer)
+{
+    const struct model *m = f->model;
+    int heads = m->config->lin_v_heads;
+    forward_tell(f, "conv_out", layer, f->conv, m->channels);
+    forward_tell(f, "q", layer, f->q, m->key_width);
+    forward_tell(f, "k", layer, f->k, m->key_width);
+    forward_tell(f, "gamma", layer, f->gamma, heads);
+    forward_tell(f, "beta", layer, f->beta, heads);
+    forward_tell(f, "z", layer, f->proj[1], m->value_width);
+    forward_tell(f, "o", layer, f->o, m->value_width);
+    forward_tell(f, "y", layer, f->y, m->value_width);
+}
+
+void deltanet_run(struct forward *f, int layer)
+{
+    const struct deltanet_weights *w = &f->model->layers[layer].w->gdn;
+    const struct linear in[4] = {{&w->qkv, f->proj[0]}, {&w->z, f->proj[1]}, {&w->b, f->proj[2]}, {&w->a, f->proj[3]}};
+    struct delta_work work = {f, layer};
+    linear_run(f, f->u, f->n_rows, in, 4);
+    pool_run(f->pool, delta_job, &work);
+    tell(f, layer);
+    linear_add(f, f->y, f->n_rows, (struct linear){&w->out, f->out}, f->x);
+}
+
+void deltanet_fold(struct state *s, int layer)
+{
+    const struct model *m = s->model;
+    const struct config *c = m->config;
+    struct layer_state *ls = &s->layers[layer];
+    size_t size = (size_t)c->lin_k_dim * (size_t)c->lin_v_dim;
+    struct delta_fold folds[VERIFY_ROWS_MAX];
+    if (s->n_pending == 0) return;
+    window_advance(m, ls->conv, ls->pending_conv, s->n_pending, 0, m->channels);
+    for (int h = 0; h < c->lin_v_heads; h++) {
+        float *head = ls->s + (size_t)h * size;
+        int n = pending_folds(m, ls, s->n_pending, h, h / (c->lin_v_heads / c->lin_k_heads), folds);
+        m->kern.delta_pass(head, head, c->lin_k_dim, c->lin_v_dim, folds, n, NULL, NULL, NULL, NULL);
+    }
+}
