@@ -6,6 +6,7 @@
 # make install    to $(DESTDIR)$(PREFIX) with man page and completion
 # make deps       installs the packages that are missing (demo and check do it by themselves)
 # make clean
+# make V=1 ...    shows the commands
 #
 # Each variant builds in its own folder, so they never mix:  build/, build/asan/, build/clang/ ...
 # A file named kern_ISA.c is compiled for exactly that instruction set; everything else is baseline, so one
@@ -45,10 +46,13 @@ TEST := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c)))
 HEADER := $(filter-out %_body.h,$(wildcard include/*.h src/*/*.h tests/*.h))
 SCRIPT := $(wildcard tools/*.sh tests/cli/*.sh .ci/run)
 
+Q := $(if $(V),,@)
+
 all: $(B)/alula
 
 $(B)/alula: $(CLI) $(B)/libalula.a
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+	@echo "LINK $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/libalula.a: $(LIB:%.c=$(B)/%.o)
 	@rm -f $@
@@ -56,11 +60,13 @@ $(B)/libalula.a: $(LIB:%.c=$(B)/%.o)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(FLAGS_$(patsubst kern_%,%,$(filter kern_%,$(basename $(notdir $<))))) -c -o $@ $<
+	@echo "CC   $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(FLAGS_$(patsubst kern_%,%,$(filter kern_%,$(basename $(notdir $<))))) -c -o $@ $<
 
 # A test is one file tests/test_NAME.c, linked with the library and with what the tests share.
 $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/tests/support.o $(B)/libalula.a
-	$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	@echo "LINK $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
 tests: $(TEST:%=$(B)/tests/%)
 

@@ -4,6 +4,9 @@
 # Usage: run_tests.sh BUILD; run_tests.sh BUILD TEST RESULTS runs a single one for the former.
 set -u
 build=$1
+# Under sanitizers: leaks count, and an absurd size is refused as malloc refuses it.
+export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
+export TSAN_OPTIONS=halt_on_error=1:allocator_may_return_null=1
 
 # Leaves the output in RESULTS/NAME.out and "passed failed" in RESULTS/NAME.sum.
 run_one() {

@@ -45,9 +45,11 @@ json_t *json_parse(const char *text, size_t n, int max_depth, const char *what, 
         return NULL;
     }
     json_error_t why;
+    uint64_t refused = mem_refused();
     json_t *v = json_loadb(n ? text : "", n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
     if (v) return v;
-    if (json_error_code(&why) == json_error_out_of_memory)
+    /* Jansson itself mostly takes exhausted memory for a mistake in the text. */
+    if (mem_refused() != refused)
         err_set(e, ALULA_NOMEM, "%s: out of memory while reading JSON", what);
     else
         err_set(e, ALULA_FORMAT, "%s: not valid JSON at line %d, column %d: %s", what, why.line, why.column, why.text);

@@ -12,6 +12,7 @@
 
 static _Atomic uint64_t made;
 static _Atomic int64_t allowance = -1;
+static _Thread_local uint64_t refused;
 
 /* Counts one allocation; false if a test wants it to fail. */
 static bool admit(void)
@@ -24,16 +25,23 @@ static bool admit(void)
     return true;
 }
 
+static void *noted(void *p)
+{
+    if (!p) refused++;
+    return p;
+}
+
 /* Zero bytes become one, so that NULL always means failure. */
-void *mem_alloc(size_t n) { return admit() ? malloc(n ? n : 1) : NULL; }
+void *mem_alloc(size_t n) { return noted(admit() ? malloc(n ? n : 1) : NULL); }
 
 void *mem_zalloc(size_t count, size_t size)
 {
-    if (count == 0 || size == 0) count = size = 1;
-    return admit() ? calloc(count, size) : NULL;
+    size_t n;
+    if (!mem_mul(count, size, &n)) return noted(NULL);
+    return noted(admit() ? calloc(1, n ? n : 1) : NULL);
 }
 
-void *mem_realloc(void *p, size_t n) { return admit() ? realloc(p, n ? n : 1) : NULL; }
+void *mem_realloc(void *p, size_t n) { return noted(admit() ? realloc(p, n ? n : 1) : NULL); }
 
 char *mem_strndup(const char *s, size_t n)
 {
@@ -49,6 +57,8 @@ char *mem_strdup(const char *s) { return mem_strndup(s, strlen(s)); }
 void mem_free(void *p) { free(p); }
 
 uint64_t mem_count(void) { return atomic_load(&made); }
+
+uint64_t mem_refused(void) { return refused; }
 
 void mem_fail_after(int64_t n) { atomic_store(&allowance, n < 0 ? -1 : n); }
 

@@ -20,6 +20,8 @@ void mem_free(void *p);
 
 /* Allocations (and reallocations) made since the program began. */
 uint64_t mem_count(void);
+/* Allocations that failed on this thread: tells "out of memory" from other failures of code that does not. */
+uint64_t mem_refused(void);
 /* Tests: let `n` more allocations succeed, then fail all of them; a negative n ends that. */
 void mem_fail_after(int64_t n);
 /* Routes jansson's allocations through this file. Idempotent; every entry point that parses JSON calls it. */

@@ -59,7 +59,7 @@ static void consider(const char *typed, const char *name, const char **best, int
 {
     size_t n = strlen(typed);
     int d = n >= 2 && strncmp(typed, name, n) == 0 ? 0 : distance(typed, name);
-    int allowed = n < 4 ? 1 : n < 8 ? 2 : 3;
+    int allowed = n < 3 ? 1 : n < 8 ? 2 : 3;
     if (d <= allowed && d < *best_distance) {
         *best = name;
         *best_distance = d;
@@ -168,8 +168,10 @@ static bool set_choice(const struct opt *o, const char *value, void *at, struct 
 {
     int i = choice_index(o->choices, value);
     if (i < 0) {
-        char expected[256];
-        snprintf(expected, sizeof expected, "one of %s", o->choices);
+        char expected[512] = "one of ";
+        size_t n = strlen(expected);
+        for (const char *p = o->choices; *p && n < sizeof expected - 3; p++)
+            n += (size_t)sprintf(expected + n, *p == '|' ? ", " : "%c", *p);
         return refuse(o, value, expected, e);
     }
     *(int *)at = i;

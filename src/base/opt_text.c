@@ -295,34 +295,46 @@ static void option_words(struct buf *out, const struct opt *table)
     for (; table && table->name; table++) buf_fmt(out, " --%s", table->name);
 }
 
+/* The second words of commands of two words: offered behind the first, and once complete part of the name. */
+static void second_words(struct buf *out, const struct opt_program *program)
+{
+    for (const struct opt_command *const *c = program->commands; *c; c++) {
+        const char *name = (*c)->name, *blank = strchr(name, ' ');
+        if ((*c)->hidden || !blank) continue;
+        buf_fmt(out, "    if [ \"$cmd\" = '%.*s' ] && [ \"$COMP_CWORD\" -eq 2 ]; then more=\"$more%s\"; fi\n",
+                (int)(blank - name), name, blank);
+        buf_fmt(out, "    if [ \"$cmd ${COMP_WORDS[2]}\" = '%s' ]; then cmd='%s'; fi\n", name, name);
+    }
+}
+
 void opt_completion(const struct opt_program *program, struct buf *out)
 {
     const char *name = program->name;
     buf_fmt(out, "# bash completion for %s, made by it from its option tables\n_%s() {\n", name, name);
-    buf_str(out, "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]} words=''\n"
-                 "    COMPREPLY=()\n");
-    buf_str(out, "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '--help --version");
+    buf_str(out, "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]}\n"
+                 "    local options='' more=''\n    COMPREPLY=()\n"
+                 "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '--help --version");
     for (const struct opt_command *const *c = program->commands; *c; c++)
         if (!(*c)->hidden && !strchr((*c)->name, ' ')) buf_fmt(out, " %s", (*c)->name);
     buf_str(out, "' -- \"$cur\"))\n        return\n    fi\n");
-    /* Names of two words: the longer one wins if its second word is there. */
-    buf_str(out, "    case \"$cmd ${COMP_WORDS[2]}\" in\n");
+    second_words(out, program);
+    buf_str(out, "    case \"$cmd $prev\" in\n");
     for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden && strchr((*c)->name, ' ')) buf_fmt(out, "    \"%s\") cmd='%s' ;;\n", (*c)->name, (*c)->name);
-    buf_str(out, "    esac\n    case \"$cmd $prev\" in\n");
-    for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden) value_cases(out, (*c)->name, (*c)->options);
-    buf_str(out, "    *' --log-level') COMPREPLY=($(compgen -W 'error warn info debug' -- \"$cur\")); return ;;\n");
+        if (!(*c)->hidden) {
+            value_cases(out, (*c)->name, (*c)->options);
+            value_cases(out, (*c)->name, opt_shared_table);
+        }
     buf_str(out, "    esac\n    case \"$cmd\" in\n");
     for (const struct opt_command *const *c = program->commands; *c; c++) {
         if ((*c)->hidden) continue;
-        buf_fmt(out, "    '%s') words='", (*c)->name);
+        buf_fmt(out, "    '%s') options='", (*c)->name);
         option_words(out, (*c)->options);
         option_words(out, opt_shared_table);
         buf_str(out, "' ;;\n");
     }
     buf_fmt(out,
-            "    esac\n    case \"$cur\" in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n    esac\n}\n"
+            "    esac\n    case \"$cur\" in\n    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$cur\")) ;;\n"
+            "    *) COMPREPLY=($(compgen -W \"$more\" -- \"$cur\")) ;;\n    esac\n}\n"
             "complete -o default -o bashdefault -F _%s %s\n",
             name, name);
 }
