@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every command has help with examples; man page and completion know every command; wrong use exits 2 and names what was wrong.
+# shellcheck disable=SC1091,SC2154 # $alula and $dir come from helpers
 set -eu
-# shellcheck source=tests/cli/helpers
 . tests/cli/helpers
 
 expect 0 --version
