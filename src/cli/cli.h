@@ -20,7 +20,7 @@ struct cli_command {
         .log_level = 1                                                                                       \
     } /* LOG_WARN */
 
-extern const struct cli_command cmd_help;
+extern const struct cli_command cmd_help, cmd_tokenize;
 
 extern const struct opt_program cli_program;
 
@@ -30,8 +30,8 @@ bool cli_print_help(const struct opt_command *command, struct alula_error *e);
 /* A text or a list of ids may be this long in bytes. */
 #define CLI_INPUT_MAX ((size_t)1 << 28)
 
-/* Reads a JSON array of token ids from a file ("-" is standard input). *ret_ids: alula_free. Errors:
- * NOT_FOUND, IO, LIMIT, FORMAT. */
+/* Reads a JSON array of token ids from a file ("-" is standard input). *ret_ids: mem_free, which alula_free
+ * is. Errors: NOT_FOUND, IO, LIMIT, FORMAT. */
 bool cli_read_ids(const char *path, int32_t **ret_ids, size_t *ret_n, struct alula_error *e);
 
 #endif

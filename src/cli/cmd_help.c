@@ -51,7 +51,8 @@ bool cli_print_help(const struct opt_command *command, struct alula_error *e)
     return ok;
 }
 
-static bool print_made(void (*make)(const struct opt_program *program, struct buf *out), struct alula_error *e)
+static bool print_made(void (*make)(const struct opt_program *program, struct buf *out),
+                       struct alula_error *e)
 {
     struct buf out = {0};
     make(&cli_program, &out);
@@ -70,7 +71,8 @@ static bool help_run(const void *options, char **args, int n_args, int *status, 
     if (o->completion >= 0) return print_made(opt_completion, e);
     if (n_args == 0) return cli_print_help(NULL, e);
     if (!opt_find(&cli_program, n_args + 1, args - 1, &found, &words, e)) return false;
-    if (words < n_args) return err_set(e, ALULA_USAGE, "'%s' has no sub-command '%s'", found->name, args[words]);
+    if (words < n_args)
+        return err_set(e, ALULA_USAGE, "'%s' has no sub-command '%s'", found->name, args[words]);
     return cli_print_help(found, e);
 }
 
