@@ -1,8 +1,11 @@
 #include "tests/support.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char *data_path(const char *name)
@@ -33,6 +36,46 @@ const char *scratch_dir(void)
         atexit(remove_scratch);
     }
     return scratch;
+}
+
+/* Links every entry of from into to, over what is there. */
+static void link_all(const char *from, const char *to)
+{
+    DIR *d = opendir(from);
+    if (!d) return; /* a variant that only takes away has no files/ */
+    for (struct dirent *entry; (entry = readdir(d));) {
+        char old[8192], new[8192];
+        if (entry->d_name[0] == '.') continue;
+        snprintf(old, sizeof old, "%s/%s", from, entry->d_name);
+        snprintf(new, sizeof new, "%s/%s", to, entry->d_name);
+        unlink(new);
+        if (symlink(old, new) != 0) fail_msg("cannot link %s", new);
+    }
+    closedir(d);
+}
+
+const char *variant_dir(const char *name)
+{
+    static char paths[4][4096];
+    static int turn, n_built;
+    char from[4096], line[256], cwd[2048], *p = paths[turn++ % 4];
+    if (!getcwd(cwd, sizeof cwd)) fail_msg("no working folder");
+    snprintf(p, sizeof paths[0], "%s/%s-%d", scratch_dir(), name, n_built++);
+    if (mkdir(p, 0700) != 0) fail_msg("cannot make %s", p);
+    snprintf(from, sizeof from, "%s/tests/data/mtplx/variants/base", cwd);
+    link_all(from, p);
+    snprintf(from, sizeof from, "%s/tests/data/mtplx/variants/%s/remove.txt", cwd, name);
+    FILE *f = strcmp(name, "base") ? fopen(from, "r") : NULL;
+    if (!f && strcmp(name, "base")) fail_msg("no variant %s", name);
+    while (f && fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = '\0';
+        snprintf(from, sizeof from, "%.3000s/%.200s", p, line);
+        if (line[0]) unlink(from);
+    }
+    if (f) fclose(f);
+    snprintf(from, sizeof from, "%s/tests/data/mtplx/variants/%s/files", cwd, name);
+    link_all(from, p);
+    return p;
 }
 
 struct buf read_data(const char *name)

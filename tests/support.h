@@ -23,6 +23,9 @@
 const char *data_path(const char *name);
 /* A fresh folder for this process, removed at exit. */
 const char *scratch_dir(void);
+/* The folder of one of tests/data/mtplx/variants, put together in the scratch folder: links to the base's files and to its own. One of
+ * four rotating static buffers. */
+const char *variant_dir(const char *name);
 /* A whole fixture file; fails the test if it is not there. free with buf_free. */
 struct buf read_data(const char *name);
 /* Every |a[i]-b[i]| <= tol; on failure names `what` and the worst place. NaN fails. */
