@@ -1,4 +1,5 @@
-/* Ids equal to those of Hugging Face tokenizers on every recorded text, with three vocabularies; the streaming decoder; long pieces. */
+/* Ids equal to those of Hugging Face tokenizers on every recorded text, with three vocabularies; the
+ * streaming decoder; long pieces. */
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -7,57 +8,60 @@
 #include "text/normalize.h"
 #include "text/tokenizer.h"
 
-/* ---- SHA-256, by which long lists of ids are recorded -------------------------------------------------------- */
+/* ---- SHA-256, by which long lists of ids are recorded -------------------------------------------------- */
 
 static const uint32_t sha_k[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01,
-    0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc,
-    0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147,
-    0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08,
-    0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208,
-    0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-static uint32_t ror(uint32_t x, int n) { return x >> n | x << (32 - n); }
+static uint32_t ror(uint32_t x, int n)
+{
+    return x >> n | x << (32 - n);
+}
 
 static void sha_block(uint32_t h[8], const unsigned char *p)
 {
     uint32_t w[64], s[8];
     for (int i = 0; i < 16; i++)
-        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 |
+               p[4 * i + 3];
     for (int i = 16; i < 64; i++)
         w[i] = w[i - 16] + (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
                (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
     memcpy(s, h, sizeof s);
     for (int i = 0; i < 64; i++) {
-        uint32_t t = s[7] + (ror(s[4], 6) ^ ror(s[4], 11) ^ ror(s[4], 25)) + ((s[4] & s[5]) ^ (~s[4] & s[6])) + sha_k[i] + w[i];
-        uint32_t u = (ror(s[0], 2) ^ ror(s[0], 13) ^ ror(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
+        uint32_t t = s[7] + (ror(s[4], 6) ^ ror(s[4], 11) ^ ror(s[4], 25)) +
+                     ((s[4] & s[5]) ^ (~s[4] & s[6])) + sha_k[i] + w[i];
+        uint32_t u =
+            (ror(s[0], 2) ^ ror(s[0], 13) ^ ror(s[0], 22)) + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
         memmove(s + 1, s, 7 * sizeof *s);
         s[4] += t;
         s[0] = t + u;
     }
-    for (int i = 0; i < 8; i++)
-        h[i] += s[i];
+    for (int i = 0; i < 8; i++) h[i] += s[i];
 }
 
 static void sha256_hex(const void *data, size_t n, char hex[65])
 {
-    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     unsigned char tail[128] = {0};
     size_t whole = n / 64 * 64, rest = n - whole, end = rest < 56 ? 64 : 128;
-    for (size_t i = 0; i < whole; i += 64)
-        sha_block(h, (const unsigned char *)data + i);
+    for (size_t i = 0; i < whole; i += 64) sha_block(h, (const unsigned char *)data + i);
     memcpy(tail, (const unsigned char *)data + whole, rest);
     tail[rest] = 0x80;
-    for (int i = 0; i < 8; i++)
-        tail[end - 1 - (size_t)i] = (unsigned char)((uint64_t)n * 8 >> 8 * i);
-    for (size_t i = 0; i < end; i += 64)
-        sha_block(h, tail + i);
-    for (int i = 0; i < 8; i++)
-        snprintf(hex + 8 * i, 9, "%08x", h[i]);
+    for (int i = 0; i < 8; i++) tail[end - 1 - (size_t)i] = (unsigned char)((uint64_t)n * 8 >> 8 * i);
+    for (size_t i = 0; i < end; i += 64) sha_block(h, tail + i);
+    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08x", h[i]);
 }
 
-/* ---- the recorded cases -------------------------------------------------------------------------------------- */
+/* ---- the recorded cases -------------------------------------------------------------------------------- */
 
 static struct tokenizer *open_data(const char *name)
 {
@@ -85,7 +89,10 @@ static int each_line(const char *file, void (*fn)(const json_t *line, void *arg)
     return n;
 }
 
-static const char *str_at(const json_t *o, const char *key) { return json_string_value(json_object_get(o, key)); }
+static const char *str_at(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
 
 static void case_text(const json_t *c, struct buf *b)
 {
@@ -97,8 +104,7 @@ static void case_text(const json_t *c, struct buf *b)
         assert_int_equal(sscanf(hex, "%2x", &byte), 1);
         buf_byte(b, (unsigned char)byte);
     }
-    if (!str_at(c, "hex") && text)
-        buf_add(b, json_string_value(text), json_string_length(text));
+    if (!str_at(c, "hex") && text) buf_add(b, json_string_value(text), json_string_length(text));
     for (size_t i = 0; i < json_array_size(parts); i++) {
         const json_t *p = json_array_get(parts, i), *s = json_array_get(p, 0);
         for (json_int_t k = json_integer_value(json_array_get(p, 1)); k > 0; k--)
@@ -113,8 +119,7 @@ static void check_ids(const char *name, const json_t *expected, const int32_t *i
         char hex[65];
         assert_int_equal(n, json_integer_value(json_object_get(expected, "n")));
         sha256_hex(ids, n * sizeof *ids, hex);
-        if (strcmp(hex, str_at(expected, "sha256")) != 0)
-            fail_msg("%s: the ids have another hash", name);
+        if (strcmp(hex, str_at(expected, "sha256")) != 0) fail_msg("%s: the ids have another hash", name);
         return;
     }
     if (n != json_array_size(expected))
@@ -125,17 +130,18 @@ static void check_ids(const char *name, const json_t *expected, const int32_t *i
                      (int)json_integer_value(json_array_get(expected, i)));
 }
 
-static void decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct buf *out)
+static void decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special,
+                   struct buf *out)
 {
     struct detok d;
     detok_init(&d, t, skip_special);
     buf_clear(out);
-    for (size_t i = 0; i < n; i++)
-        detok_put(&d, ids[i], out);
+    for (size_t i = 0; i < n; i++) detok_put(&d, ids[i], out);
     detok_end(&d, out);
 }
 
-static void check_text(const char *name, const char *what, const char *expected, size_t n, const struct buf *b)
+static void check_text(const char *name, const char *what, const char *expected, size_t n,
+                       const struct buf *b)
 {
     if (b->len != n || (n && memcmp(b->data, expected, n) != 0))
         fail_msg("%s: %s is \"%.200s\", expected \"%.200s\"", name, what, b->data ? b->data : "", expected);
@@ -148,7 +154,8 @@ struct case_run {
 };
 
 /* The text of the ids, whole and without special tokens. `text` is what was encoded. */
-static void check_decoded(const json_t *c, struct case_run *r, const int32_t *ids, size_t n, const struct buf *text)
+static void check_decoded(const json_t *c, struct case_run *r, const int32_t *ids, size_t n,
+                          const struct buf *text)
 {
     const json_t *decoded = json_object_get(c, "decoded"), *skipped = json_object_get(c, "skipped");
     const char *name = str_at(c, "name"), *hash = str_at(c, "decoded_sha256");
@@ -188,8 +195,7 @@ static void run_case(const json_t *c, void *arg)
         size_t n;
         assert_ok(tokenizer_encode(r->t, text.data, text.len, special, &ids, &n, &e), e);
         check_ids(str_at(c, "name"), special || !plain ? expected : plain, ids, n);
-        if (special)
-            check_decoded(c, r, ids, n, &text);
+        if (special) check_decoded(c, r, ids, n, &text);
         mem_free(ids);
     }
     buf_free(&text);
@@ -223,7 +229,7 @@ static void test_cases_legacy(void **state)
     run_cases("tokenizer/legacy", "small", "small_plain");
 }
 
-/* ---- the streaming decoder ----------------------------------------------------------------------------------- */
+/* ---- the streaming decoder ----------------------------------------------------------------------------- */
 
 struct decode_run {
     const struct tokenizer *small, *large;
@@ -259,8 +265,7 @@ static void run_decode(const json_t *c, void *arg)
     buf_add(&whole, out.data, out.len);
     detok_end(&skip, &rest);
     check_text(name, "the text", json_string_value(text), json_string_length(text), &whole);
-    if (!skipped)
-        skipped = text;
+    if (!skipped) skipped = text;
     check_text(name, "skipped", json_string_value(skipped), json_string_length(skipped), &rest);
     r->flushes += flush != NULL;
     r->skips += skipped != text;
@@ -319,7 +324,7 @@ static void test_unknown_ids_give_nothing(void **state)
     tokenizer_close(t);
 }
 
-/* ---- look-ups ------------------------------------------------------------------------------------------------ */
+/* ---- look-ups ------------------------------------------------------------------------------------------ */
 
 static void test_lookups(void **state)
 {
@@ -346,7 +351,7 @@ static void test_lookups(void **state)
     tokenizer_close(NULL);
 }
 
-/* ---- bad and long text --------------------------------------------------------------------------------------- */
+/* ---- bad and long text --------------------------------------------------------------------------------- */
 
 static void test_invalid_utf8_is_refused(void **state)
 {
@@ -401,7 +406,8 @@ static void test_empty_text(void **state)
     tokenizer_close(t);
 }
 
-/* One piece of a million bytes, of each kind that the pattern makes so long. A quadratic merge or scan would not end. */
+/* One piece of a million bytes, of each kind that the pattern makes so long. A quadratic merge or scan would
+ * not end. */
 static void test_million_byte_pieces(void **state)
 {
     (void)state;
@@ -416,8 +422,7 @@ static void test_million_byte_pieces(void **state)
         int32_t *ids;
         size_t n;
         buf_clear(&text);
-        while (text.len < 1000000)
-            buf_str(&text, units[i]);
+        while (text.len < 1000000) buf_str(&text, units[i]);
         assert_ok(tokenizer_encode(t, text.data, text.len, true, &ids, &n, &e), e);
         assert_true(n >= text.len / 32 && n <= text.len);
         decode(t, ids, n, false, &out);

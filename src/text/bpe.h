@@ -13,8 +13,8 @@ struct bpe_work {
 };
 void bpe_work_free(struct bpe_work *w);
 
-/* Appends the ids (int32) of a piece of 1 to INT32_MAX bytes to ids. Time n log n in the piece's length. Every byte that occurs has
- * a token of its own in v. */
+/* Appends the ids (int32) of a piece of 1 to INT32_MAX bytes to ids. Time n log n in the piece's length.
+ * Every byte that occurs has a token of its own in v. */
 bool bpe_encode(const struct vocab *v, struct bpe_work *w, const char *piece, size_t n, struct buf *ids,
                 struct alula_error *e);
 

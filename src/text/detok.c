@@ -28,20 +28,18 @@ static void detok_release(struct detok *d, struct buf *out)
     } else {
         buf_str(out, replacement);
         len = utf8_broken_prefix(held, (size_t)d->n_held, &more);
-        if (len == 0)
-            len = 1;
+        if (len == 0) len = 1;
     }
     d->n_held -= len;
     memmove(d->held, d->held + len, (size_t)d->n_held);
 }
 
-/* Whether the held bytes must wait for the next one. Two bytes of a surrogate can never become a character, but the recorded streams,
- * made by Python's decoder, hold them until the third. */
+/* Whether the held bytes must wait for the next one. Two bytes of a surrogate can never become a character,
+ * but the recorded streams, made by Python's decoder, hold them until the third. */
 static bool detok_waits(const struct detok *d)
 {
     bool more;
-    if (d->n_held == 2 && d->held[0] == 0xed && (d->held[1] & 0xe0) == 0xa0)
-        return true;
+    if (d->n_held == 2 && d->held[0] == 0xed && (d->held[1] & 0xe0) == 0xa0) return true;
     return utf8_broken_prefix((const char *)d->held, (size_t)d->n_held, &more) == d->n_held && more;
 }
 
@@ -49,8 +47,7 @@ void detok_put(struct detok *d, int32_t id, struct buf *out)
 {
     size_t n;
     const char *bytes = tokenizer_bytes(d->t, id, &n);
-    if (!bytes || (d->skip_special && tokenizer_is_special(d->t, id)))
-        return;
+    if (!bytes || (d->skip_special && tokenizer_is_special(d->t, id))) return;
     size_t i = 0;
     if (d->n_held == 0) {
         i = utf8_valid_len(bytes, n);
@@ -58,13 +55,11 @@ void detok_put(struct detok *d, int32_t id, struct buf *out)
     }
     for (; i < n; i++) {
         d->held[d->n_held++] = (unsigned char)bytes[i];
-        while (d->n_held > 0 && !detok_waits(d))
-            detok_release(d, out);
+        while (d->n_held > 0 && !detok_waits(d)) detok_release(d, out);
     }
 }
 
 void detok_end(struct detok *d, struct buf *out)
 {
-    while (d->n_held > 0)
-        detok_release(d, out);
+    while (d->n_held > 0) detok_release(d, out);
 }

@@ -1,7 +1,7 @@
 /* tokenizer.c - text to ids.
  *
- * Owns the order of the steps: added tokens are cut out of the raw text, each stretch between them is normalized, cut into
- * pieces, and merged. Must not know files or formats. */
+ * Owns the order of the steps: added tokens are cut out of the raw text, each stretch between them is
+ * normalized, cut into pieces, and merged. Must not know files or formats. */
 #include "text/tokenizer.h"
 
 #include <string.h>
@@ -23,8 +23,7 @@ struct tokenizer {
 bool tokenizer_open(struct tokenizer **ret, const char *dir, struct alula_error *e)
 {
     struct tokenizer *t = mem_zalloc(1, sizeof *t);
-    if (!t)
-        return err_set(e, ALULA_NOMEM, "out of memory for a tokenizer");
+    if (!t) return err_set(e, ALULA_NOMEM, "out of memory for a tokenizer");
     if (!tokenfile_load(&t->v, &t->ignore_merges, dir, e)) {
         mem_free(t);
         return false;
@@ -35,19 +34,20 @@ bool tokenizer_open(struct tokenizer **ret, const char *dir, struct alula_error 
 
 void tokenizer_close(struct tokenizer *t)
 {
-    if (!t)
-        return;
+    if (!t) return;
     vocab_free(&t->v);
     mem_free(t);
 }
 
-int tokenizer_count(const struct tokenizer *t) { return t->v.count; }
+int tokenizer_count(const struct tokenizer *t)
+{
+    return t->v.count;
+}
 
 const char *tokenizer_bytes(const struct tokenizer *t, int32_t id, size_t *ret_n)
 {
     const struct vocab_token *token = id >= 0 && id < t->v.count ? &t->v.tokens[id] : NULL;
-    if (!token || !token->bytes)
-        return NULL;
+    if (!token || !token->bytes) return NULL;
     *ret_n = token->len;
     return token->bytes;
 }
@@ -73,8 +73,7 @@ struct encoder {
 static bool encode_piece(struct encoder *c, const char *piece, size_t n, struct alula_error *e)
 {
     int32_t whole = c->t->ignore_merges ? vocab_find(&c->t->v, piece, n) : -1;
-    if (whole < 0)
-        return bpe_encode(&c->t->v, &c->work, piece, n, &c->ids, e);
+    if (whole < 0) return bpe_encode(&c->t->v, &c->work, piece, n, &c->ids, e);
     buf_add(&c->ids, &whole, sizeof whole);
     return true;
 }
@@ -82,15 +81,13 @@ static bool encode_piece(struct encoder *c, const char *piece, size_t n, struct 
 static bool encode_stretch(struct encoder *c, const char *text, size_t n, struct alula_error *e)
 {
     if (!normalize_is_plain(text, n)) {
-        if (!normalize_nfc(text, n, &c->normal, e))
-            return false;
+        if (!normalize_nfc(text, n, &c->normal, e)) return false;
         text = c->normal.data;
         n = c->normal.len;
     }
     while (n > 0) {
         size_t len = pretoken_len(text, n);
-        if (!encode_piece(c, text, len, e))
-            return false;
+        if (!encode_piece(c, text, len, e)) return false;
         text += len;
         n -= len;
     }
@@ -106,8 +103,7 @@ static bool encode_text(struct encoder *c, const char *text, size_t n, bool spec
             i++;
             continue;
         }
-        if (!encode_stretch(c, text + from, i - from, e))
-            return false;
+        if (!encode_stretch(c, text + from, i - from, e)) return false;
         buf_add(&c->ids, &id, sizeof id);
         i += c->t->v.tokens[id].len;
         from = i;
@@ -119,10 +115,12 @@ bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, boo
                       size_t *ret_n, struct alula_error *e)
 {
     if (n > TEXT_MAX)
-        return err_set(e, ALULA_LIMIT, "a text of %zu bytes is over the tokenizer's limit of %d", n, TEXT_MAX);
+        return err_set(e, ALULA_LIMIT, "a text of %zu bytes is over the tokenizer's limit of %d", n,
+                       TEXT_MAX);
     size_t valid = utf8_valid_len(text, n);
     if (valid < n)
-        return err_set(e, ALULA_FORMAT, "the text is not UTF-8: byte 0x%02x at offset %zu begins no character",
+        return err_set(e, ALULA_FORMAT,
+                       "the text is not UTF-8: byte 0x%02x at offset %zu begins no character",
                        (unsigned char)text[valid], valid);
     struct encoder c = {.t = t};
     buf_init(&c.normal, 0);

@@ -1,7 +1,7 @@
 /* unicode.c - look-ups in the Unicode tables.
  *
- * Owns binary search and the rule by which Hangul syllables decompose and compose; the numbers are in unicode_data.c. Must not
- * know what text is split into or why. */
+ * Owns binary search and the rule by which Hangul syllables decompose and compose; the numbers are in
+ * unicode_data.c. Must not know what text is split into or why. */
 #include "text/unicode.h"
 
 /* Hangul syllables are arranged so that arithmetic replaces tables. */
@@ -32,10 +32,8 @@ static int range_value(const struct unicode_range *r, int count, uint32_t cp)
 enum unicode_class unicode_class(uint32_t cp)
 {
     if (cp < 0x80) {
-        if ((cp | 32) - 'a' < 26)
-            return UNICODE_LETTER;
-        if (cp - '0' < 10)
-            return UNICODE_NUMBER;
+        if ((cp | 32) - 'a' < 26) return UNICODE_LETTER;
+        if (cp - '0' < 10) return UNICODE_NUMBER;
         return cp == ' ' || cp - '\t' < 5 ? UNICODE_SPACE : UNICODE_OTHER;
     }
     return (enum unicode_class)range_value(unicode_classes, unicode_classes_count, cp);
@@ -81,13 +79,11 @@ int unicode_decompose(uint32_t cp, uint32_t out[UNICODE_DECOMPOSED_MAX])
     int n_tail = 0, n = 0;
     const struct unicode_decomposition *d;
     while ((d = find_decomposition(cp))) {
-        if (d->b)
-            tail[n_tail++] = d->b;
+        if (d->b) tail[n_tail++] = d->b;
         cp = d->a;
     }
     out[n++] = cp;
-    while (n_tail > 0)
-        out[n++] = tail[--n_tail];
+    while (n_tail > 0) out[n++] = tail[--n_tail];
     return n;
 }
 
@@ -106,8 +102,7 @@ uint32_t unicode_compose(uint32_t a, uint32_t b)
         else
             hi = mid;
     }
-    if (lo == unicode_pairs_count)
-        return 0;
+    if (lo == unicode_pairs_count) return 0;
     const struct unicode_decomposition *d = &unicode_decompositions[unicode_pairs[lo]];
     return d->a == a && d->b == b ? d->cp : 0;
 }

@@ -1,4 +1,5 @@
-/* unicode.h - facts about characters: classes as Unicode 16.0 has them, normalization data as Unicode 9.0 has it. */
+/* unicode.h - facts about characters: classes as Unicode 16.0 has them, normalization data as Unicode 9.0 has
+ * it. */
 #ifndef TEXT_UNICODE_H
 #define TEXT_UNICODE_H
 
@@ -18,7 +19,8 @@ enum unicode_class unicode_class(uint32_t cp);
 
 /* Canonical combining class, 0 for starters. */
 int unicode_combining(uint32_t cp);
-/* False: the character is its own NFC, starts a new cluster, and never composes with what stands before it. */
+/* False: the character is its own NFC, starts a new cluster, and never composes with what stands before it.
+ */
 bool unicode_nfc_special(uint32_t cp);
 /* Full canonical decomposition into out; returns the number of characters, 1 if there is none (cp itself). */
 #define UNICODE_DECOMPOSED_MAX 4

@@ -1,6 +1,7 @@
 /* vocab.c - tables of tokens and merges.
  *
- * Owns the two hash tables (open addressing, at most half full) and the sorted list of added tokens. Must not know files. */
+ * Owns the two hash tables (open addressing, at most half full) and the sorted list of added tokens. Must not
+ * know files. */
 #include "text/vocab.h"
 
 #include <stdlib.h>
@@ -9,8 +10,7 @@
 static size_t hash_bytes(const char *bytes, size_t n)
 {
     uint64_t h = 0x9e3779b97f4a7c15u ^ n;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3u;
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3u;
     return (size_t)(h ^ h >> 32);
 }
 
@@ -24,12 +24,12 @@ static size_t hash_pair(uint32_t left, uint32_t right)
 static size_t table_mask(size_t n)
 {
     size_t size = 16;
-    while (size < 2 * n)
-        size *= 2;
+    while (size < 2 * n) size *= 2;
     return size - 1;
 }
 
-bool vocab_create(struct vocab *v, int count, size_t n_bytes, int n_merges, int n_added, struct alula_error *e)
+bool vocab_create(struct vocab *v, int count, size_t n_bytes, int n_merges, int n_added,
+                  struct alula_error *e)
 {
     memset(v, 0, sizeof *v);
     v->count = count;
@@ -48,8 +48,7 @@ bool vocab_create(struct vocab *v, int count, size_t n_bytes, int n_merges, int 
     }
     memset(v->by_bytes, 0xff, (v->by_bytes_mask + 1) * sizeof *v->by_bytes);
     memset(v->byte_ids, 0xff, sizeof v->byte_ids);
-    for (size_t i = 0; i <= v->by_pair_mask; i++)
-        v->by_pair[i].rank = VOCAB_NO_RANK;
+    for (size_t i = 0; i <= v->by_pair_mask; i++) v->by_pair[i].rank = VOCAB_NO_RANK;
     return true;
 }
 
@@ -86,31 +85,30 @@ bool vocab_index_token(struct vocab *v, int32_t id)
 {
     const struct vocab_token *t = &v->tokens[id];
     int32_t *slot = bytes_slot(v, t->bytes, t->len);
-    if (*slot >= 0)
-        return false;
+    if (*slot >= 0) return false;
     *slot = id;
-    if (t->len == 1)
-        v->byte_ids[(unsigned char)t->bytes[0]] = id;
+    if (t->len == 1) v->byte_ids[(unsigned char)t->bytes[0]] = id;
     return true;
 }
 
-int32_t vocab_find(const struct vocab *v, const char *bytes, size_t n) { return *bytes_slot(v, bytes, n); }
+int32_t vocab_find(const struct vocab *v, const char *bytes, size_t n)
+{
+    return *bytes_slot(v, bytes, n);
+}
 
 static struct vocab_pair *pair_slot(const struct vocab *v, uint32_t left, uint32_t right)
 {
     size_t i = hash_pair(left, right) & v->by_pair_mask;
     for (;; i = (i + 1) & v->by_pair_mask) {
         struct vocab_pair *p = &v->by_pair[i];
-        if (p->rank == VOCAB_NO_RANK || (p->left == left && p->right == right))
-            return p;
+        if (p->rank == VOCAB_NO_RANK || (p->left == left && p->right == right)) return p;
     }
 }
 
 bool vocab_add_merge(struct vocab *v, int32_t left, int32_t right, int32_t made)
 {
     struct vocab_pair *p = pair_slot(v, (uint32_t)left, (uint32_t)right);
-    if (p->rank != VOCAB_NO_RANK)
-        return false;
+    if (p->rank != VOCAB_NO_RANK) return false;
     *p = (struct vocab_pair){(uint32_t)left, (uint32_t)right, (uint32_t)v->n_merges};
     v->merge_ids[v->n_merges++] = made;
     return true;
@@ -142,7 +140,8 @@ bool vocab_seal(struct vocab *v, int32_t *a, int32_t *b)
     return true;
 }
 
-/* The first index in added[lo..hi) whose byte k is at least c; all of these tokens agree before k, one that ends there comes first. */
+/* The first index in added[lo..hi) whose byte k is at least c; all of these tokens agree before k, one that
+ * ends there comes first. */
 static int added_bound(const struct vocab *v, int lo, int hi, size_t k, int c)
 {
     while (lo < hi) {
@@ -160,17 +159,14 @@ static int added_bound(const struct vocab *v, int lo, int hi, size_t k, int c)
 int32_t vocab_match_added(const struct vocab *v, const char *text, size_t n)
 {
     int32_t best = -1;
-    if (n == 0 || !v->added_first[(unsigned char)text[0]])
-        return best;
+    if (n == 0 || !v->added_first[(unsigned char)text[0]]) return best;
     int lo = 0, hi = v->n_added;
     for (size_t k = 0; k < n; k++) {
         int c = (unsigned char)text[k];
         lo = added_bound(v, lo, hi, k, c);
         hi = added_bound(v, lo, hi, k, c + 1);
-        if (lo == hi)
-            break;
-        if (v->tokens[v->added[lo]].len == k + 1)
-            best = v->added[lo];
+        if (lo == hi) break;
+        if (v->tokens[v->added[lo]].len == k + 1) best = v->added[lo];
     }
     return best;
 }
