@@ -78,7 +78,7 @@ void alula_engine_describe(const struct alula_engine *engine, struct alula_engin
  * [*ret_n] is freed with alula_free. Text that is not UTF-8 is refused. */
 bool alula_tokenize(const struct alula_engine *engine, const char *text, size_t len, bool special,
                     int32_t **ret_ids, size_t *ret_n, struct alula_error *e);
-/* Ids to text; bytes that are no character become U+FFFD. *ret_text is NUL-terminated, freed by alula_free. */
+/* Ids to text; bytes that are no character become U+FFFD. *ret_text: NUL-terminated, for alula_free. */
 bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, size_t n, bool skip_special,
                       char **ret_text, size_t *ret_len, struct alula_error *e);
 /* Runs the model's own chat template. json: an object with "messages" and any other variable of the template
@@ -132,8 +132,8 @@ struct alula_sampling {
 struct alula_session_options {
     int n_threads; /* 0 = the CPUs that this process may use */
     int n_ctx;     /* tokens that fit; 0 = the model's maximum, at most 32768 */
-    /* Tokens drafted ahead of each verification, 0 to ALULA_DEPTH_MAX; 0 = plain decoding. ALULA_DEPTH_AUTO: as
-     * many as pay, by acceptance and cost as measured while decoding; 0 without a head. */
+    /* Tokens drafted ahead of each verification, 0 to ALULA_DEPTH_MAX; 0 = plain decoding. ALULA_DEPTH_AUTO:
+     * as many as pay, by acceptance and cost as measured while decoding; 0 without a head. */
     int depth;
     struct alula_sampling sampling;
     int max_tokens;          /* of one answer; 0 = until a stop or the end of the context */
@@ -155,30 +155,44 @@ bool alula_session_create(struct alula_session **ret, const struct alula_engine 
 void alula_session_free(struct alula_session *session);
 
 /* Reads n > 0 ids behind what the session holds and starts a new answer. progress (may be NULL) is called
- * between chunks with tokens read so far; when it returns false, reading stops and the call fails with
- * ALULA_CANCELLED. Fails with ALULA_LIMIT if the prompt does not fit the context, before anything is read. */
+ * after each chunk with tokens read so far; when it returns false, reading stops and the call fails with
+ * ALULA_CANCELLED: what was read stays read, and the rest may follow in another call. Fails with ALULA_LIMIT
+ * if prompt and one token of answer do not fit the context, before anything is read. */
 bool alula_session_prompt(struct alula_session *session, const int32_t *ids, size_t n,
                           bool (*progress)(void *arg, size_t done, size_t total), void *arg,
                           struct alula_error *e);
 
-enum alula_finish { ALULA_RUNNING, ALULA_STOP, ALULA_LENGTH };
+enum alula_finish {
+    ALULA_RUNNING,
+    ALULA_STOP,  /* a stop id or a stop text */
+    ALULA_LENGTH /* max_tokens, or the end of the context */
+};
 
 /* What one step gave. Pointers stay valid until the next call on the session. */
 struct alula_step {
-    const int32_t *tokens; /* [n_tokens] new ids of the answer, a stop id left out */
+    /* New ids of the answer; a stop id is left out, the token that completed a stop text is not. */
+    const int32_t *tokens; /* [n_tokens] */
     int n_tokens;
-    const char *text; /* new text: whole characters, nothing behind a stop text, [text_len] */
+    /* New text: whole characters, special tokens left out, nothing held that may begin a stop text. */
+    const char *text; /* [text_len], NUL-terminated */
     size_t text_len;
     int n_drafted, n_accepted;
     enum alula_finish finish;
 };
-/* One cycle: draft, verify, accept; gives 1 .. depth+1 tokens. Allocates nothing. */
+/* One cycle: draft, verify, accept; gives 1 to depth+1 tokens, the first step after a prompt one. Allocates
+ * nothing. A failed step (a mask that allows nothing, a model that gives no finite logit) changes nothing. */
 bool alula_session_step(struct alula_session *session, struct alula_step *ret, struct alula_error *e);
 
-/* Counters since the last prompt. Index d counts drafts at depth d+1. */
+/* Everything said so far, prompts and answers, stop ids included: what the next prompt continues. [*ret_n],
+ * valid until the next call on the session. */
+const int32_t *alula_session_tokens(const struct alula_session *session, size_t *ret_n);
+
+/* Counters since the last prompt. Index d counts drafts at depth d+1: accepted[d]/drafted[d] is the
+ * unconditional acceptance, accepted[d]/tested[d] that of drafts whose forerunners all survived. */
 struct alula_stats {
-    int64_t prompt_tokens, tokens, cycles;
-    int64_t drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
+    int64_t prompt_tokens, tokens; /* read; given, stop ids left out */
+    int64_t cycles;                /* verifications */
+    int64_t drafted[ALULA_DEPTH_MAX], tested[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
     double prefill_s, decode_s;                   /* wall seconds */
     double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */
 };

@@ -1,0 +1,123 @@
+/* engine.c - a model folder, opened once: trunk, head, tokenizer, chat template. Owns their lifetimes; must
+ * not know sessions. Immutable once opened, so any number of threads may use it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "artifact/contract.h"
+#include "base/mem.h"
+#include "decode/decode_internal.h"
+
+const char *alula_version(void)
+{
+    return ALULA_VERSION;
+}
+
+/* Opens the folders and binds the weights. The head comes from options->mtp, else from the model's own
+ * folder, else there is none. */
+static bool bind_weights(struct alula_engine *g, const char *dir, const struct alula_engine_options *o,
+                         struct alula_error *e)
+{
+    if (o->no_mtp || o->mtp) {
+        if (!checkpoint_open_trunk(&g->trunk, dir, e)) return false;
+    } else if (!checkpoint_open(&g->trunk, dir, e)) {
+        return false;
+    }
+    if (o->no_mtp) return weights_bind_trunk(&g->weights, g->trunk, e);
+    if (o->mtp && !checkpoint_open_head(&g->head, o->mtp, e)) return false;
+    return weights_bind(&g->weights, g->trunk, g->head, e);
+}
+
+static bool create_model(struct alula_engine *g, struct alula_error *e)
+{
+    struct runtime_contract contract;
+    if (!g->weights->has_mtp) return model_create(&g->model, g->weights, NULL, e);
+    return contract_read(&contract, g->head ? g->head : g->trunk, e) &&
+           model_create(&g->model, g->weights, &contract.mtp, e);
+}
+
+static bool open_text(struct alula_engine *g, const char *dir, struct alula_error *e)
+{
+    if (!tokenizer_open(&g->tokenizer, dir, e)) return false;
+    for (int id = 0; id < tokenizer_count(g->tokenizer); id++) {
+        size_t n;
+        if (tokenizer_bytes(g->tokenizer, id, &n) && n > g->token_bytes_max) g->token_bytes_max = n;
+    }
+    return true;
+}
+
+bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct alula_engine_options *options,
+                       struct alula_error *e)
+{
+    struct alula_engine_options o = options ? *options : (struct alula_engine_options){0};
+    if (o.no_mtp && o.mtp)
+        return err_set(e, ALULA_USAGE,
+                       "no_mtp and mtp (%s) contradict each other: one leaves the head aside, the other "
+                       "names one",
+                       o.mtp);
+    struct alula_engine *g = mem_zalloc(1, sizeof *g);
+    if (!g) return err_set(e, ALULA_NOMEM, "no memory for an engine");
+    if (!bind_weights(g, dir, &o, e) || !create_model(g, e) || !open_text(g, dir, e)) {
+        alula_engine_close(g);
+        return false;
+    }
+    g->has_mtp = model_has_mtp(g->model);
+    *ret = g;
+    return true;
+}
+
+void alula_engine_close(struct alula_engine *g)
+{
+    if (!g) return;
+    tokenizer_close(g->tokenizer);
+    model_free(g->model);
+    weights_free(g->weights);
+    checkpoint_close(g->head);
+    checkpoint_close(g->trunk);
+    mem_free(g);
+}
+
+void alula_engine_describe(const struct alula_engine *g, struct alula_engine_info *ret)
+{
+    const struct config *c = model_config(g->model);
+    *ret = (struct alula_engine_info){
+        .architecture = c->model_type,
+        .vocab = c->vocab,
+        .hidden = c->hidden,
+        .n_layers = c->n_layers,
+        .max_context = c->max_position,
+        .has_mtp = g->has_mtp,
+        .exact = true,
+        .stop_ids = c->stop_ids,
+        .n_stop_ids = c->n_stop_ids,
+    };
+}
+
+bool alula_tokenize(const struct alula_engine *g, const char *text, size_t len, bool special,
+                    int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
+{
+    return tokenizer_encode(g->tokenizer, text, len, special, ret_ids, ret_n, e);
+}
+
+bool alula_detokenize(const struct alula_engine *g, const int32_t *ids, size_t n, bool skip_special,
+                      char **ret_text, size_t *ret_len, struct alula_error *e)
+{
+    struct detok d;
+    struct buf b;
+    buf_init(&b, 0);
+    buf_add(&b, "", 0);
+    detok_init(&d, g->tokenizer, skip_special);
+    for (size_t i = 0; i < n; i++) detok_put(&d, ids[i], &b);
+    detok_end(&d, &b);
+    if (!buf_check(&b, "the text of the ids", e)) {
+        buf_free(&b);
+        return false;
+    }
+    *ret_text = b.data;
+    *ret_len = b.len;
+    return true;
+}
+
+void alula_free(void *p)
+{
+    mem_free(p);
+}

@@ -1,0 +1,283 @@
+/* session.c - one timeline: prompts in, answers out. Owns limits, what ends an answer, and the text of it;
+ * must not know how tokens are found. All memory is taken when the session is created. */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "decode/decode_internal.h"
+
+#define CONTEXT_DEFAULT_MAX 32768
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct alula_session_options alula_session_defaults(void)
+{
+    return (struct alula_session_options){.sampling = {.top_p = 1, .repetition_penalty = 1}};
+}
+
+/* ---- creation ---- */
+
+static bool check_options(const struct alula_engine *engine, const struct alula_session_options *o,
+                          struct alula_error *e)
+{
+    int most = model_config(engine->model)->max_position;
+    if (o->n_threads < 0)
+        return err_set(e, ALULA_USAGE, "n_threads is %d, expected 0 (all) or more", o->n_threads);
+    if (o->n_ctx < 0 || o->n_ctx > most)
+        return err_set(e, ALULA_LIMIT, "n_ctx is %d, expected 0 (default) to %d, the model's maximum",
+                       o->n_ctx, most);
+    if (o->max_tokens < 0)
+        return err_set(e, ALULA_USAGE, "max_tokens is %d, expected 0 (no limit) or more", o->max_tokens);
+    if (o->depth != ALULA_DEPTH_AUTO && (o->depth < 0 || o->depth > ALULA_DEPTH_MAX))
+        return err_set(e, ALULA_USAGE, "depth is %d, expected 0 to %d, or %d for automatic", o->depth,
+                       ALULA_DEPTH_MAX, ALULA_DEPTH_AUTO);
+    if (o->depth > 0 && !engine->has_mtp)
+        return err_set(e, ALULA_UNSUPPORTED, "depth is %d, but the model has no MTP head to draft with",
+                       o->depth);
+    return true;
+}
+
+/* Text buffers that never grow: bytes that are no character become three bytes each. */
+static bool reserve_text(struct alula_session *s, struct alula_error *e)
+{
+    size_t token = 3 * s->engine->token_bytes_max + 16;
+    buf_init(&s->piece, 0);
+    buf_init(&s->text, 0);
+    if (buf_reserve(&s->piece, token) &&
+        buf_reserve(&s->text, (ALULA_DEPTH_MAX + 1) * token + 2 * STOPS_LEN_MAX))
+        return true;
+    return err_set(e, ALULA_NOMEM, "no memory for the text of an answer");
+}
+
+static bool set_law(struct speculator *sp, const struct alula_sampling *set, struct alula_error *e)
+{
+    sp->law = (struct law){set->law, set->seed};
+    if (set->law == ALULA_LAW_AUTO) sp->law.kind = set->seeded ? ALULA_LAW_COUPLED : ALULA_LAW_REJECTION;
+    if (!set->seeded && getrandom(&sp->law.seed, sizeof sp->law.seed, 0) != (ssize_t)sizeof sp->law.seed)
+        return err_errno(e, ALULA_IO, "the system gives no random seed");
+    return true;
+}
+
+bool session_create_chunked(struct alula_session **ret, const struct alula_engine *engine,
+                            const struct alula_session_options *options, int chunk, struct alula_error *e)
+{
+    struct alula_session_options o = options ? *options : alula_session_defaults();
+    if (!check_options(engine, &o, e)) return false;
+    const struct config *c = model_config(engine->model);
+    struct alula_session *s = mem_zalloc(1, sizeof *s);
+    if (!s) return err_set(e, ALULA_NOMEM, "no memory for a session");
+    int n_ctx = o.n_ctx                                 ? o.n_ctx
+                : c->max_position < CONTEXT_DEFAULT_MAX ? c->max_position
+                                                        : CONTEXT_DEFAULT_MAX;
+    s->engine = engine;
+    s->max_tokens = o.max_tokens;
+    s->ignore_stop_ids = o.ignore_stop_ids;
+    int depth = engine->has_mtp ? o.depth : 0;
+    struct speculator *sp = &s->speculator;
+    depth_init(&sp->depth, depth);
+    sp->timeline = &s->timeline;
+    sp->mask = o.mask;
+    sp->mask_arg = o.mask_arg;
+    bool ok = sampler_create(&s->sampler, c->vocab, &o.sampling, e) &&
+              stops_create(&s->stops, o.stop, o.n_stop, e) && set_law(sp, &o.sampling, e) &&
+              pool_create(&s->pool, o.n_threads, e) &&
+              timeline_create(&s->timeline, engine->model, s->pool, n_ctx, chunk < n_ctx ? chunk : n_ctx,
+                              depth != 0, e) &&
+              reserve_text(s, e);
+    sp->sampler = s->sampler;
+    if (!ok || !speculator_create(sp, e)) {
+        alula_session_free(s);
+        return false;
+    }
+    *ret = s;
+    return true;
+}
+
+bool alula_session_create(struct alula_session **ret, const struct alula_engine *engine,
+                          const struct alula_session_options *options, struct alula_error *e)
+{
+    return session_create_chunked(ret, engine, options, PROMPT_CHUNK, e);
+}
+
+void alula_session_free(struct alula_session *s)
+{
+    if (!s) return;
+    speculator_free(&s->speculator);
+    timeline_free(&s->timeline);
+    sampler_free(s->sampler);
+    stops_free(s->stops);
+    pool_free(s->pool);
+    buf_free(&s->piece);
+    buf_free(&s->text);
+    mem_free(s);
+}
+
+/* ---- prompt ---- */
+
+static bool check_prompt(const struct alula_session *s, const int32_t *ids, size_t n, struct alula_error *e)
+{
+    const struct timeline *t = &s->timeline;
+    int vocab = model_config(s->engine->model)->vocab;
+    if (n == 0) return err_set(e, ALULA_USAGE, "the prompt is empty");
+    if (n >= (size_t)(t->n_ctx - t->len) && t->len == 0)
+        return err_set(e, ALULA_LIMIT,
+                       "the prompt has %zu tokens, but the context holds %d with at least one of answer", n,
+                       t->n_ctx);
+    if (n >= (size_t)(t->n_ctx - t->len))
+        return err_set(e, ALULA_LIMIT,
+                       "the prompt has %zu tokens, but of the context's %d only %d are free, and at least "
+                       "one is for the answer",
+                       n, t->n_ctx, t->n_ctx - t->len);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return err_set(e, ALULA_USAGE, "token %zu of the prompt is %d, expected 0 to %d", i, (int)ids[i],
+                           vocab - 1);
+    return true;
+}
+
+/* Tells the sampler what was read of the prompt. */
+static void tell_sampler(struct alula_session *s)
+{
+    int read = state_len(s->timeline.state);
+    if (read <= s->known) return;
+    sampler_read(s->sampler, s->timeline.ids + s->known, (size_t)(read - s->known));
+    s->known = read;
+}
+
+bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
+                          bool (*progress)(void *arg, size_t done, size_t total), void *arg,
+                          struct alula_error *e)
+{
+    struct timeline *t = &s->timeline;
+    if (!check_prompt(s, ids, n, e)) return false;
+    double begin = now();
+    int before = t->len;
+    s->stats = (struct alula_stats){0};
+    s->speculator.stats = (struct alula_stats){0};
+    s->answering = false;
+    s->known = before; /* an answer's tokens were pushed as they came */
+    sampler_begin(s->sampler);
+    timeline_append(t, ids, n);
+    bool cancelled = false;
+    while (!cancelled && timeline_unread(t) > 0) {
+        timeline_read(t);
+        tell_sampler(s);
+        int done = state_len(t->state) - before;
+        cancelled = progress && !progress(arg, done > 0 ? (size_t)done : 0, n) && timeline_unread(t) > 0;
+    }
+    timeline_drop_unread(t);
+    s->stats.prompt_tokens = t->len - before;
+    s->stats.prefill_s = now() - begin;
+    if (cancelled)
+        return err_set(e, ALULA_CANCELLED, "stopped after %d of %zu tokens of the prompt", t->len - before,
+                       n);
+    s->speculator.answer = t->len;
+    stops_reset(s->stops);
+    detok_init(&s->detok, s->engine->tokenizer, true);
+    s->answering = true;
+    return true;
+}
+
+/* ---- answer ---- */
+
+static bool is_stop_id(const struct alula_session *s, int32_t id)
+{
+    const struct config *c = model_config(s->engine->model);
+    for (int i = 0; i < c->n_stop_ids; i++)
+        if (c->stop_ids[i] == id) return !s->ignore_stop_ids;
+    return false;
+}
+
+/* Adds a token's characters to the step's text; true when a stop text is complete. */
+static bool put_text(struct alula_session *s, int32_t id)
+{
+    buf_clear(&s->piece);
+    detok_put(&s->detok, id, &s->piece);
+    return stops_put(s->stops, s->piece.data ? s->piece.data : "", s->piece.len, &s->text);
+}
+
+/* The answer ends without a stop text: what was held back is text after all. */
+static void end_text(struct alula_session *s)
+{
+    buf_clear(&s->piece);
+    detok_end(&s->detok, &s->piece);
+    if (!stops_put(s->stops, s->piece.data ? s->piece.data : "", s->piece.len, &s->text))
+        stops_end(s->stops, &s->text);
+}
+
+/* Walks over the cycle's tokens to where the answer ends. Sets what the step shows; returns how many tokens
+ * stay in the timeline. */
+static int take_tokens(struct alula_session *s, const struct cycle *c, int room, struct alula_step *step)
+{
+    const int32_t *ids = s->timeline.ids + s->timeline.len;
+    buf_clear(&s->text);
+    step->finish = ALULA_RUNNING;
+    step->tokens = ids;
+    int n = 0;
+    while (n < c->n_tokens && step->finish == ALULA_RUNNING) {
+        int32_t id = ids[n++];
+        if (is_stop_id(s, id)) {
+            step->finish = ALULA_STOP;
+            step->n_tokens = n - 1;
+            end_text(s);
+        } else {
+            step->n_tokens = n;
+            if (put_text(s, id)) step->finish = ALULA_STOP;
+        }
+    }
+    if (step->finish == ALULA_RUNNING && n == room) {
+        step->finish = ALULA_LENGTH;
+        end_text(s);
+    }
+    return n;
+}
+
+bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct alula_error *e)
+{
+    struct timeline *t = &s->timeline;
+    if (!s->answering)
+        return err_set(e, ALULA_USAGE,
+                       "there is nothing to answer: a prompt comes first, and one after each answer");
+    double begin = now();
+    int room = t->n_ctx - t->len;
+    if (s->max_tokens && s->max_tokens - (int)s->stats.tokens < room)
+        room = s->max_tokens - (int)s->stats.tokens;
+    struct cycle c;
+    struct alula_step step = {0};
+    if (!speculator_cycle(&s->speculator, room, &c, e)) return false;
+    int n = take_tokens(s, &c, room, &step);
+    speculator_keep(&s->speculator, &c, n);
+    step.n_drafted = c.n_drafted;
+    step.n_accepted = c.n_accepted;
+    step.text = s->text.data ? s->text.data : "";
+    step.text_len = s->text.len;
+    s->answering = step.finish == ALULA_RUNNING;
+    s->stats.tokens += step.n_tokens;
+    s->stats.decode_s += now() - begin;
+    *ret = step;
+    return true;
+}
+
+const int32_t *alula_session_tokens(const struct alula_session *s, size_t *ret_n)
+{
+    *ret_n = (size_t)s->timeline.len;
+    return s->timeline.ids;
+}
+
+void alula_session_stats(const struct alula_session *s, struct alula_stats *ret)
+{
+    struct alula_stats stats = s->speculator.stats;
+    stats.prompt_tokens = s->stats.prompt_tokens;
+    stats.tokens = s->stats.tokens;
+    stats.prefill_s = s->stats.prefill_s;
+    stats.decode_s = s->stats.decode_s;
+    *ret = stats;
+}

@@ -1,0 +1,49 @@
+/* speculate.h - the cycle: draft, verify, accept.
+ *
+ *     draft    the head guesses the next tokens, each from the one before, each drawn from its shaped
+ * distribution q verify   the trunk reads the last token and all drafts in one pass accept   from left to
+ * right by the law; the first place that falls gets its correction, a place beyond the last draft a bonus
+ *     keep     state and cache fall back to what is kept; the last token stays unread until the next cycle
+ *
+ * Whatever the depth, tokens are distributed as plain decoding draws them; greedy and coupled, they are the
+ * same tokens. */
+#ifndef DECODE_SPECULATE_H
+#define DECODE_SPECULATE_H
+
+#include "decode/accept.h"
+#include "decode/depth.h"
+#include "decode/timeline.h"
+
+struct speculator {
+    struct timeline *timeline;
+    struct sampler *sampler;
+    struct law law;
+    struct depth_policy depth;
+    const uint32_t *(*mask)(void *arg, const int32_t *answer, size_t n); /* see alula_session_options */
+    void *mask_arg;
+    int answer; /* index of the answer's first token in the timeline */
+    struct dist p, q[ALULA_DEPTH_MAX];
+    struct alula_stats stats; /* cycles, drafts and seconds of the cycles */
+    /* Tests: the draft for a place of the timeline instead of the head's; -1 = the head's own. */
+    int32_t (*force)(void *arg, int place);
+    void *force_arg;
+};
+
+/* timeline, sampler, law, depth and mask are set by the caller, who owns what they point to; this allocates
+ * the distributions. */
+bool speculator_create(struct speculator *s, struct alula_error *e);
+void speculator_free(struct speculator *s);
+
+/* One cycle; right after a prompt, its first token alone. Wants at most max tokens (> 0, and room for them in
+ * the context). The tokens lie behind the timeline's end, ids[len..len+*ret_n), 1 <= *ret_n <= drafts + 1,
+ * and are part of it once kept. Fails if a place leaves nothing to draw (mask, broken logits); the timeline
+ * is then as before. */
+struct cycle {
+    int n_tokens, n_drafted, n_accepted;
+    bool verified; /* false: the first token behind a prompt, whose logits were there already */
+};
+bool speculator_cycle(struct speculator *s, int max, struct cycle *ret, struct alula_error *e);
+/* Keeps the first n of the tokens that the cycle gave, 1 <= n. */
+void speculator_keep(struct speculator *s, const struct cycle *c, int n);
+
+#endif
