@@ -103,19 +103,20 @@ void bind_end(struct binder *b)
 
 __attribute__((format(printf, 2, 3))) static void list_add(struct bind_list *l, const char *fmt, ...)
 {
-    size_t len = strlen(l->text);
+    char one[sizeof l->text - 8]; /* so that ", ..." fits behind the longest */
     va_list ap;
     va_start(ap, fmt);
-    char one[sizeof l->text];
     vsnprintf(one, sizeof one, fmt, ap);
     va_end(ap);
-    /* Whole entries only, and room for the dots. */
-    if (l->n++ == 0)
-        snprintf(l->text, sizeof l->text, "%s", one);
-    else if (len + strlen(one) + 8 < sizeof l->text)
-        snprintf(l->text + len, sizeof l->text - len, ", %s", one);
-    else if (len < 3 || strcmp(l->text + len - 3, "..."))
-        snprintf(l->text + len, sizeof l->text - len, ", ...");
+    size_t len = strlen(l->text), n = strlen(one);
+    if (l->n++ == 0) {
+        memcpy(l->text, one, n + 1);
+    } else if (len + n + 8 < sizeof l->text) {
+        memcpy(l->text + len, ", ", 2);
+        memcpy(l->text + len + 2, one, n + 1);
+    } else if (len < 3 || strcmp(l->text + len - 3, "...")) {
+        memcpy(l->text + len, ", ...", 6);
+    }
 }
 
 static void missing(struct binder *b, const char *at, const char *module, const char *leaf)
