@@ -198,4 +198,40 @@ struct alula_stats {
 };
 void alula_session_stats(const struct alula_session *session, struct alula_stats *ret);
 
+/* ---- evaluation ---------------------------------------------------------------------------------------------- */
+
+/* How well a model foretells a given text x_0 .. x_{n-1}.
+ *
+ * Trunk: row t is what it says after reading x_0 .. x_t, about x_{t+1}.
+ * Head: at every t a chain of `depth` greedy guesses starts from the trunk's state after x_t, with committed
+ * history (the true pairs of everything before). Step 1 is fed the text's own x_{t+1} and guesses x_{t+2}; step d
+ * is fed the head's own guess of step d-1 and guesses x_{t+1+d}. At the last t, where the text has ended, the
+ * trunk's best token stands in for x_{t+1}. */
+struct alula_eval_options {
+    int n_threads; /* 0 = the CPUs that this process may use */
+    int depth;     /* steps of a chain, 0 to ALULA_DEPTH_MAX; > 0 needs a head */
+    size_t first;  /* rows and figures are of t >= first; the text before it is only read */
+    /* May be NULL. Row t of step d (0 = trunk), [vocab], valid during the call; all rows of step 0 come first, in
+     * order, then those of step 1, and so on. When it returns false the evaluation ends with the error that it has
+     * set. */
+    bool (*row)(void *arg, int d, size_t t, const float *logits, struct alula_error *e);
+    /* May be NULL. Called now and then with rows done of rows in all; false ends the evaluation with
+     * ALULA_CANCELLED. */
+    bool (*progress)(void *arg, size_t done, size_t total);
+    void *arg;
+};
+struct alula_eval {
+    int64_t tokens;    /* foretold: x_{first+1} .. x_{n-1} */
+    double loss;       /* mean cross-entropy over them, in nats; 0 if there are none */
+    int64_t top1;      /* of which the trunk's best token was the text's */
+    int64_t positions; /* t >= first with the whole chain inside the text: max(0, n-1-depth-first) */
+    int64_t accepted[ALULA_DEPTH_MAX]; /* [d]: positions at which the first d+1 guesses all equal the text */
+    double seconds;
+};
+/* Evaluates n >= 1 ids. Memory grows with n * depth * hidden. Errors: USAGE (depth, first), LIMIT (n over the
+ * model's positions), FORMAT (no id, or one outside the vocabulary), UNSUPPORTED (depth without a head), CANCELLED,
+ * and what row sets. Threads: any number of evaluations at a time. */
+bool alula_eval_run(const struct alula_engine *engine, const int32_t *ids, size_t n,
+                    const struct alula_eval_options *options, struct alula_eval *ret, struct alula_error *e);
+
 #endif
