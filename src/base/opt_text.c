@@ -156,22 +156,24 @@ void opt_help_program(const struct opt_program *program, int width, struct buf *
 
 /* ---- man page -------------------------------------------------------------------------------------------------- */
 
-/* Text for roff: a backslash, a hyphen and a control character at the beginning of a line mean something there. */
+/* Text for roff, where a backslash, quotes, some ASCII characters and a control character at the beginning of a line mean
+ * something else. */
 static void roff(struct buf *out, const char *text)
 {
+    static const char special[] = "\\-'`^~\"";
+    static const char *const as[] = {"\\e", "\\-", "\\(aq", "\\(ga", "\\(ha", "\\(ti", "\\(dq"};
     bool begin = true;
     for (const char *p = text; *p; p++) {
+        const char *hit = strchr(special, *p);
         if (p[0] == '\n' && p[1] == '\n') {
             buf_str(out, "\n.PP\n");
             begin = true;
             p++;
             continue;
         }
-        if (begin && (*p == '.' || *p == '\'')) buf_str(out, "\\&");
-        if (*p == '\\')
-            buf_str(out, "\\e");
-        else if (*p == '-')
-            buf_str(out, "\\-");
+        if (begin && *p == '.') buf_str(out, "\\&");
+        if (hit)
+            buf_str(out, as[hit - special]);
         else
             buf_byte(out, (unsigned char)*p);
         begin = *p == '\n';
@@ -210,9 +212,9 @@ static void roff_options(struct buf *out, const struct opt *table)
 static void roff_examples(struct buf *out, const struct opt_example *list)
 {
     for (; list && list->command; list++) {
-        buf_str(out, ".TP\n.B ");
+        buf_str(out, ".TP\n\\fB");
         roff(out, list->command);
-        buf_byte(out, '\n');
+        buf_str(out, "\\fR\n");
         roff(out, list->what);
         buf_byte(out, '\n');
     }
