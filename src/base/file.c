@@ -50,6 +50,13 @@ void file_unmap(struct file_map *m)
     *m = (struct file_map){NULL, 0};
 }
 
+void file_map_forget(const void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t lo = ((uintptr_t)p + page - 1) / page * page, hi = ((uintptr_t)p + n) / page * page;
+    if (hi > lo) madvise((void *)lo, hi - lo, MADV_DONTNEED);
+}
+
 /* Appends all of fd to b, asking for one byte more than max to tell a file at the limit from one above it. */
 static bool read_fd(int fd, size_t max, struct buf *b, const char *path, struct alula_error *e)
 {
