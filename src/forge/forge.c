@@ -106,6 +106,32 @@ static bool lock_work(struct forge *f, struct alula_error *e)
     return true;
 }
 
+static bool is_planned(const struct forge *f, const char *name)
+{
+    char shard[64];
+    for (int i = 0; i < f->plan.n_shards; i++) {
+        plan_shard_name(shard, i, f->plan.n_shards);
+        if (strcmp(name, shard) == 0) return true;
+    }
+    return strcmp(name, STAMP_SIDECAR) == 0 || strcmp(name, NOTE_NAME) == 0;
+}
+
+/* Temporary files of a process that was killed go, and so does what is quickly made again. */
+static bool sweep(const struct forge *f, struct alula_error *e)
+{
+    char **names, path[4096];
+    size_t n;
+    if (!dir_list(f->work, &names, &n, e)) return false;
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        if (is_planned(f, names[i])) continue;
+        ok = path_join(path, sizeof path, f->work, names[i], e);
+        if (ok && unlink(path)) ok = err_errno(e, ALULA_IO, "cannot remove %s", path);
+    }
+    mem_free(names);
+    return ok;
+}
+
 /* Makes the work folder ours: what another run with other options left in it goes. */
 static bool enter_work(struct forge *f, struct alula_error *e)
 {
@@ -125,7 +151,7 @@ static bool enter_work(struct forge *f, struct alula_error *e)
              file_write(path, note.data, note.len, e);
     }
     buf_free(&note);
-    return ok;
+    return ok && sweep(f, e);
 }
 
 /* ---- contents -------------------------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@ struct planner {
     struct plan_item *items;
     size_t n, cap;
     bool in_head;
+    bool packed_body; /* the body came packed: what is plain in it stays plain */
     bool failed; /* out of memory */
 };
 
@@ -66,16 +67,21 @@ static struct plan_item *add_matrices(struct planner *p, const char *prefix, con
     return it;
 }
 
+static int wanted_bits(const struct planner *p)
+{
+    bool plain = p->in_head ? p->o->head_policy != HEAD_QUANTIZE : p->packed_body;
+    return plain ? 0 : p->o->bits;
+}
+
 static void add_matrix(struct planner *p, const char *prefix, const char *name, const struct matrix *m)
 {
-    bool plain = p->in_head && p->o->head_policy != HEAD_QUANTIZE;
-    add_matrices(p, prefix, name, m, 1, false, plain ? 0 : p->o->bits, p->o->group);
+    add_matrices(p, prefix, name, m, 1, false, wanted_bits(p), p->o->group);
 }
 
 /* The router and the shared expert's gate: 8 bits in the body; plain in a head, where they are small and decide a lot. */
 static void add_router(struct planner *p, const char *prefix, const char *name, const struct matrix *m)
 {
-    add_matrices(p, prefix, name, m, 1, false, p->in_head ? 0 : ROUTER_BITS, ROUTER_GROUP);
+    add_matrices(p, prefix, name, m, 1, false, p->in_head || p->packed_body ? 0 : ROUTER_BITS, ROUTER_GROUP);
 }
 
 static void add_vector(struct planner *p, const char *prefix, const char *name, const struct vector *v)
@@ -100,7 +106,7 @@ static void add_conv(struct planner *p, const char *prefix, const struct vector 
 
 static void add_experts(struct planner *p, const char *prefix, const struct mlp_weights *m, int n)
 {
-    int bits = p->in_head && p->o->head_policy != HEAD_QUANTIZE ? 0 : p->o->bits;
+    int bits = wanted_bits(p);
     if (p->in_head && !bits && !is_packed(&m->gate[0])) { /* a plain head stays as Hugging Face stores it: fused */
         struct plan_item *it = add_matrices(p, prefix, "mlp.experts.gate_up_proj", m->gate, n, true, 0, 0);
         it->mats2 = m->up;
@@ -158,6 +164,7 @@ static void add_layer(struct planner *p, const char *prefix, const struct layer_
 static void add_body(struct planner *p, const struct weights *w)
 {
     const struct config *c = w->config;
+    p->packed_body = is_packed(&w->embed);
     add_matrix(p, "language_model.model.", "embed_tokens", &w->embed);
     for (int i = 0; i < c->n_layers; i++) {
         char prefix[64];
