@@ -119,8 +119,7 @@ static inline const void *expected_data(const struct st_file *f, enum dtype type
 }
 
 /* The values of a float32 or int32 tensor, whose number must be n. name is a format. */
-__attribute__((format(printf, 3, 4)))
-static inline const float *expected_floats(const struct st_file *f, size_t n, const char *fmt, ...)
+static inline __attribute__((format(printf, 3, 4))) const float *expected_floats(const struct st_file *f, size_t n, const char *fmt, ...)
 {
     char name[128];
     va_list ap;
@@ -130,8 +129,7 @@ static inline const float *expected_floats(const struct st_file *f, size_t n, co
     return expected_data(f, DT_F32, n, name);
 }
 
-__attribute__((format(printf, 3, 4)))
-static inline const int32_t *expected_ints(const struct st_file *f, size_t n, const char *fmt, ...)
+static inline __attribute__((format(printf, 3, 4))) const int32_t *expected_ints(const struct st_file *f, size_t n, const char *fmt, ...)
 {
     char name[128];
     va_list ap;

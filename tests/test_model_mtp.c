@@ -254,7 +254,7 @@ static void drafts_after_repair(void **arg)
 {
     (void)arg;
     for (int n = 7; n <= 70; n += 63) {
-        char key[8];
+        char key[16];
         int32_t greedy[52];
         snprintf(key, sizeof key, "%d", n);
         const json_t *table = json_object_get(json_object_get(json_object_get(json, "speculative"), key), "draft_table");
