@@ -1,5 +1,6 @@
-/* model_rig.h - what the tests of the network share: a model opened from folders with everything needed to run it, expected tensors, a
- * recorder for the tap, and the shortest ways to read tokens and to take greedy ones. */
+/* model_rig.h - what the tests of the network share: a model opened from folders with everything needed to
+ * run it, expected tensors, a recorder for the tap, and the shortest ways to read tokens and to take greedy
+ * ones. */
 #ifndef TESTS_MODEL_RIG_H
 #define TESTS_MODEL_RIG_H
 
@@ -65,7 +66,7 @@ static inline void rig_close(struct rig *g)
     checkpoint_close(g->trunk);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 /* Reads n tokens into s as one span. */
 static inline void rig_span(const struct rig *g, struct state *s, const int32_t *tokens, int n, bool verify,
@@ -75,9 +76,9 @@ static inline void rig_span(const struct rig *g, struct state *s, const int32_t 
     forward_run(g->f, &span, 1);
 }
 
-/* Reads n tokens in chunks. logits [n][vocab] and hidden [n][hidden] (what the head is fed with) may be NULL. */
-static inline void rig_read(const struct rig *g, struct state *s, const int32_t *tokens, int n, int chunk, float *logits,
-                            float *hidden)
+/* Reads n tokens in chunks. logits [n][vocab] and hidden [n][hidden] (what feeds the head) may be NULL. */
+static inline void rig_read(const struct rig *g, struct state *s, const int32_t *tokens, int n, int chunk,
+                            float *logits, float *hidden)
 {
     size_t v = (size_t)g->c->vocab, h = (size_t)g->c->hidden;
     for (int at = 0; at < n; at += chunk) {
@@ -98,7 +99,7 @@ static inline int32_t best_of(const float *logits, int n)
     return best;
 }
 
-/* ---- what is expected ------------------------------------------------------------------------------------------------ */
+/* ---- what is expected ---------------------------------------------------------------------------------- */
 
 static inline struct st_file *expected_open(const char *name)
 {
@@ -108,7 +109,8 @@ static inline struct st_file *expected_open(const char *name)
     return f;
 }
 
-static inline const void *expected_data(const struct st_file *f, enum dtype type, uint64_t n, const char *name)
+static inline const void *expected_data(const struct st_file *f, enum dtype type, uint64_t n,
+                                        const char *name)
 {
     const struct tensor *t = st_find(f, name);
     if (!t) fail_msg("the fixture has no tensor %s", name);
@@ -119,7 +121,8 @@ static inline const void *expected_data(const struct st_file *f, enum dtype type
 }
 
 /* The values of a float32 or int32 tensor, whose number must be n. name is a format. */
-static inline __attribute__((format(printf, 3, 4))) const float *expected_floats(const struct st_file *f, size_t n, const char *fmt, ...)
+static inline __attribute__((format(printf, 3, 4))) const float *
+expected_floats(const struct st_file *f, size_t n, const char *fmt, ...)
 {
     char name[128];
     va_list ap;
@@ -129,7 +132,8 @@ static inline __attribute__((format(printf, 3, 4))) const float *expected_floats
     return expected_data(f, DT_F32, n, name);
 }
 
-static inline __attribute__((format(printf, 3, 4))) const int32_t *expected_ints(const struct st_file *f, size_t n, const char *fmt, ...)
+static inline __attribute__((format(printf, 3, 4))) const int32_t *
+expected_ints(const struct st_file *f, size_t n, const char *fmt, ...)
 {
     char name[128];
     va_list ap;
@@ -156,7 +160,7 @@ static inline json_t *expected_json(const char *path)
     return root;
 }
 
-/* ---- the tap ----------------------------------------------------------------------------------------------------- */
+/* ---- the tap ------------------------------------------------------------------------------------------- */
 
 /* Every quantity of every layer, rows of successive runs behind each other. */
 struct record {
@@ -176,7 +180,8 @@ static inline struct record *recorder_find(struct recorder *r, const char *what,
     return NULL;
 }
 
-static inline void recorder_tap(void *arg, const char *what, int layer, const float *rows, int n_rows, int width)
+static inline void recorder_tap(void *arg, const char *what, int layer, const float *rows, int n_rows,
+                                int width)
 {
     struct recorder *r = arg;
     struct record *rec = recorder_find(r, what, layer);

@@ -1,4 +1,5 @@
-/* The network against the original implementation (fixture oracle-f32), layer by layer: a random float32 model with every feature on. */
+/* The network against the original implementation (fixture oracle-f32), layer by layer: a random float32
+ * model with every feature on. */
 #include "tests/model_rig.h"
 
 #include <stdio.h>
@@ -39,7 +40,8 @@ static void logits_of_all_prompts(void **arg)
         float *logits = mem_alloc(n * v * sizeof(float));
         state_reset(rig.s);
         rig_read(&rig, rig.s, prompt_of(lengths[i]), lengths[i], 48, logits, NULL);
-        assert_close(logits, expected_floats(expected, n * v, "p%d.logits", lengths[i]), n * v, 5e-5, "logits");
+        assert_close(logits, expected_floats(expected, n * v, "p%d.logits", lengths[i]), n * v, 5e-5,
+                     "logits");
         mem_free(logits);
     }
 }
@@ -68,8 +70,8 @@ static void check_router(int n, int layer)
     }
 }
 
-static void check_cache(const float *(*head_of)(const struct state *, int, int), int layer, int n, const float *want,
-                        const char *what)
+static void check_cache(const float *(*head_of)(const struct state *, int, int), int layer, int n,
+                        const float *want, const char *what)
 {
     size_t d = (size_t)rig.c->head_dim, heads = (size_t)rig.c->n_kv_heads;
     for (size_t h = 0; h < heads; h++)
@@ -88,10 +90,12 @@ static void check_state(int n, int layer)
     }
     size_t channels = (size_t)(2 * c->lin_k_heads * c->lin_k_dim + c->lin_v_heads * c->lin_v_dim);
     size_t size = (size_t)(c->lin_v_heads * c->lin_k_dim * c->lin_v_dim);
-    assert_close(state_conv(rig.s, layer), expected_floats(expected, 3 * channels, "p%d.layer%d.conv_state", n, layer),
-                 3 * channels, 1e-5, "conv_state");
-    assert_close(state_recurrent(rig.s, layer), expected_floats(expected, size, "p%d.layer%d.recurrent_state", n, layer),
-                 size, 1e-5, "recurrent_state");
+    assert_close(state_conv(rig.s, layer),
+                 expected_floats(expected, 3 * channels, "p%d.layer%d.conv_state", n, layer), 3 * channels,
+                 1e-5, "conv_state");
+    assert_close(state_recurrent(rig.s, layer),
+                 expected_floats(expected, size, "p%d.layer%d.recurrent_state", n, layer), size, 1e-5,
+                 "recurrent_state");
 }
 
 static void read_with_tap(int n)
@@ -110,13 +114,14 @@ static void hidden_router_and_states(void **arg)
         size_t row = (size_t)(n * rig.c->hidden);
         read_with_tap(n);
         for (int i = 0; i < layers; i++) {
-            const float *want = expected_floats(expected, (size_t)layers * row, "p%d.hidden", n) + (size_t)i * row;
+            const float *want =
+                expected_floats(expected, (size_t)layers * row, "p%d.hidden", n) + (size_t)i * row;
             assert_close(recorded(&recorder, "hidden", i, n, rig.c->hidden), want, row, 5e-6, "hidden");
             check_router(n, i);
             check_state(n, i);
         }
-        assert_close(recorded(&recorder, "final", layers, n, rig.c->hidden), expected_floats(expected, row, "p%d.final", n),
-                     row, 1e-5, "final");
+        assert_close(recorded(&recorder, "final", layers, n, rig.c->hidden),
+                     expected_floats(expected, row, "p%d.final", n), row, 1e-5, "final");
         recorder_clear(&recorder);
     }
 }
@@ -134,8 +139,8 @@ static void outputs_of_steps(void **arg)
         size_t size = (size_t)(7 * width);
         const float *want = expected_floats(expected, (size_t)rig.c->n_layers * size, "p7.%s", steps[s].what);
         for (int i = 0; i < rig.c->n_layers; i++)
-            assert_close(recorded(&recorder, steps[s].what, i, 7, width), want + (size_t)i * size, size, steps[s].tol,
-                         steps[s].what);
+            assert_close(recorded(&recorder, steps[s].what, i, 7, width), want + (size_t)i * size, size,
+                         steps[s].tol, steps[s].what);
     }
     recorder_clear(&recorder);
 }
@@ -148,13 +153,14 @@ static void inside_a_delta_net_layer(void **arg)
     const struct {
         const char *what;
         int width;
-    } parts[] = {{"conv_out", 2 * key + value}, {"q", key}, {"k", key}, {"gamma", c->lin_v_heads}, {"beta", c->lin_v_heads},
-                 {"z", value}, {"o", value}, {"y", value}};
+    } parts[] = {{"conv_out", 2 * key + value}, {"q", key},   {"k", key},   {"gamma", c->lin_v_heads},
+                 {"beta", c->lin_v_heads},      {"z", value}, {"o", value}, {"y", value}};
     read_with_tap(7);
     for (int i = 0; i < 8; i++) {
         size_t n = (size_t)(7 * parts[i].width);
         assert_close(recorded(&recorder, parts[i].what, 0, 7, parts[i].width),
-                     expected_floats(expected, n, "p7.layer0.inner.%s", parts[i].what), n, 1e-5, parts[i].what);
+                     expected_floats(expected, n, "p7.layer0.inner.%s", parts[i].what), n, 1e-5,
+                     parts[i].what);
     }
     recorder_clear(&recorder);
 }
@@ -165,12 +171,15 @@ static void inside_an_attention_layer(void **arg)
     int d = rig.c->head_dim, heads = rig.c->n_heads, width = heads * d;
     size_t n = (size_t)(7 * width);
     read_with_tap(7);
-    assert_close(recorded(&recorder, "q", 3, 7, width), expected_floats(expected, n, "p7.layer3.inner.q"), n, 1e-5, "q");
-    assert_close(recorded(&recorder, "o", 3, 7, width), expected_floats(expected, n, "p7.layer3.inner.o"), n, 1e-5, "o");
+    assert_close(recorded(&recorder, "q", 3, 7, width), expected_floats(expected, n, "p7.layer3.inner.q"), n,
+                 1e-5, "q");
+    assert_close(recorded(&recorder, "o", 3, 7, width), expected_floats(expected, n, "p7.layer3.inner.o"), n,
+                 1e-5, "o");
     const float *both = recorded(&recorder, "q_gate", 3, 7, 2 * width);
     const float *gate = expected_floats(expected, n, "p7.layer3.inner.gate");
     for (int i = 0; i < 7 * heads; i++)
-        assert_close(both + (size_t)(2 * i + 1) * (size_t)d, gate + (size_t)i * (size_t)d, (size_t)d, 1e-5, "gate");
+        assert_close(both + (size_t)(2 * i + 1) * (size_t)d, gate + (size_t)i * (size_t)d, (size_t)d, 1e-5,
+                     "gate");
     recorder_clear(&recorder);
 }
 

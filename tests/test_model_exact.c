@@ -1,11 +1,11 @@
-/* Batch invariance: a row's bits do not depend on chunks, on threads, on who else is in the batch, or on whether it was verified and rolled
- * back before. Everything here is compared with memcmp. */
+/* Batch invariance: a row's bits do not depend on chunks, on threads, on who else is in the batch, or on
+ * whether it was verified and rolled back before. Everything here is compared with memcmp. */
 #include "tests/model_rig.h"
 
 #include <stdlib.h>
 
-#define N 130 /* the prompt: longer than a block of keys */
-#define SHORT 9 /* of it, where many states are made */
+#define N        130 /* the prompt: longer than a block of keys */
+#define SHORT    9   /* of it, where many states are made */
 #define MAX_ROWS N
 
 static struct rig rig;
@@ -74,14 +74,16 @@ static void threads_do_not_matter(void **arg)
         for (int layer = 0; layer < rig.c->n_layers; layer++) {
             if (rig.c->layer_types[layer] == LAYER_FULL_ATTENTION) continue;
             size_t n = (size_t)(rig.c->lin_v_heads * rig.c->lin_k_dim * rig.c->lin_v_dim);
-            assert_memory_equal(state_recurrent(other.s, layer), state_recurrent(read_prompt, layer), n * sizeof(float));
+            assert_memory_equal(state_recurrent(other.s, layer), state_recurrent(read_prompt, layer),
+                                n * sizeof(float));
         }
         rig_passes_end(&other);
     }
     mem_free(logits);
 }
 
-/* A state that has read the beginning of the prompt, then the first n greedy tokens one at a time, unverified. */
+/* A state that has read the beginning of the prompt, then the first n greedy tokens one at a time,
+ * unverified. */
 static struct state *replayed(int n)
 {
     struct state *s = rig_state(&rig);
@@ -105,14 +107,15 @@ static void verified_rows_equal_single_ones(void **arg)
         rig_span(&rig, v, greedy, n, true, SPAN_LOGITS_ALL);
         assert_int_equal(state_len(v), SHORT + n);
         for (int i = 0; i < n; i++)
-            assert_same_logits(forward_logits(rig.f, i), (float *)((char *)single + (size_t)i * logits_bytes), "row", i);
+            assert_same_logits(forward_logits(rig.f, i), (float *)((char *)single + (size_t)i * logits_bytes),
+                               "row", i);
         state_free(v);
     }
     state_free(s);
     mem_free(single);
 }
 
-/* Of n verified rows every number is kept; the state is that of reading only those, and so is what follows. */
+/* Of n verified rows every number is kept; the state is that of reading those alone, and so what follows. */
 static void every_prefix_can_be_kept(void **arg)
 {
     (void)arg;
@@ -135,7 +138,8 @@ static void every_prefix_can_be_kept(void **arg)
     }
 }
 
-/* Cycle after cycle with drafts that are partly wrong; at the end it must be as if only the right ones had been read. */
+/* Cycle after cycle with drafts that are partly wrong; at the end it must be as if only the right ones had
+ * been read. */
 static void a_chain_of_rollbacks_leaves_no_trace(void **arg)
 {
     (void)arg;
@@ -146,7 +150,8 @@ static void a_chain_of_rollbacks_leaves_no_trace(void **arg)
         int32_t tokens[VERIFY_ROWS_MAX];
         seed = seed * 1103515245u + 12345u;
         int n = 1 + (int)(seed >> 16) % VERIFY_ROWS_MAX, kept = (int)(seed >> 20) % (n + 1);
-        for (int i = 0; i < n; i++) tokens[i] = i < kept ? greedy[at + i] : (greedy[at + i] + 17 * (i + 1)) % 500;
+        for (int i = 0; i < n; i++)
+            tokens[i] = i < kept ? greedy[at + i] : (greedy[at + i] + 17 * (i + 1)) % 500;
         rig_span(&rig, v, tokens, n, true, SPAN_LOGITS_NONE);
         state_keep(v, kept);
         at += kept;
@@ -172,17 +177,22 @@ static void sequences_in_one_batch_do_not_meet(void **arg)
             rig_read(&rig, together[i], prompt, begin[i], MAX_ROWS, NULL, NULL);
             rig_read(&rig, alone[i], prompt, begin[i], MAX_ROWS, NULL, NULL);
         }
-        spans[i] = (struct span){.state = together[i], .tokens = prompt + begin[i], .n = count[i], .verify = i != 1,
+        spans[i] = (struct span){.state = together[i],
+                                 .tokens = prompt + begin[i],
+                                 .n = count[i],
+                                 .verify = i != 1,
                                  .logits = SPAN_LOGITS_ALL};
     }
     forward_run(rig.f, spans, 3);
-    for (int r = 0; r < 46; r++) memcpy((char *)logits + (size_t)r * logits_bytes, forward_logits(rig.f, r), logits_bytes);
+    for (int r = 0; r < 46; r++)
+        memcpy((char *)logits + (size_t)r * logits_bytes, forward_logits(rig.f, r), logits_bytes);
     int row = 0;
     for (int i = 0; i < 3; i++) {
         spans[i].state = alone[i];
         forward_run(rig.f, &spans[i], 1);
         for (int t = 0; t < count[i]; t++, row++)
-            assert_same_logits((float *)((char *)logits + (size_t)row * logits_bytes), forward_logits(rig.f, t), "row", row);
+            assert_same_logits((float *)((char *)logits + (size_t)row * logits_bytes),
+                               forward_logits(rig.f, t), "row", row);
         assert_true(state_equal(together[i], alone[i]));
         state_free(together[i]);
         state_free(alone[i]);

@@ -1,5 +1,5 @@
-/* The network on weights in every layout: numbered and fused Hugging Face folders, a graft of the two, MLX's 4-bit conversion, one of mixed
- * widths, an artifact forged by MTPLX. */
+/* The network on weights in every layout: numbered and fused Hugging Face folders, a graft of the two, MLX's
+ * 4-bit conversion, one of mixed widths, an artifact forged by MTPLX. */
 #include "tests/model_rig.h"
 
 #include <stdlib.h>
@@ -24,9 +24,11 @@ static void check_trunk(const struct rig *g, const int32_t *ids, int n, const fl
     mem_free(hidden);
 }
 
-/* A greedy chain of three drafts from the state behind the prompt. logits [3][vocab]; fed [3][hidden] or NULL. */
+/* A greedy chain of three drafts from the state behind the prompt. logits [3][vocab]; fed [3][hidden] or
+ * NULL. */
 static void check_drafts(const struct rig *g, const int32_t *ids, int n, bool history, int32_t primary,
-                         const int32_t *drafts, const float *logits, double logit_tol, const float *fed, double fed_tol)
+                         const int32_t *drafts, const float *logits, double logit_tol, const float *fed,
+                         double fed_tol)
 {
     size_t v = (size_t)g->c->vocab, h = (size_t)g->c->hidden;
     float *hidden = mem_alloc((size_t)n * h * sizeof(float));
@@ -48,7 +50,7 @@ static void check_drafts(const struct rig *g, const int32_t *ids, int n, bool hi
     mem_free(hidden);
 }
 
-/* ---- layouts ------------------------------------------------------------------------------------------------------------ */
+/* ---- layouts ------------------------------------------------------------------------------------------- */
 
 static float *all_logits(const struct rig *g, const int32_t *ids, int n)
 {
@@ -73,8 +75,8 @@ static void numbered_fused_and_grafted_are_one_model(void **arg)
         struct rig g;
         rig_open(&g, data_path(folders[i][0]), folders[i][1] ? data_path(folders[i][1]) : NULL);
         rig_passes(&g, NULL, 1, 32);
-        check_trunk(&g, ids, 7, expected_floats(x, 7 * 256, "logits"), 5e-5, expected_floats(x, 7 * 64, "final"), 5e-6,
-                    greedy, 16);
+        check_trunk(&g, ids, 7, expected_floats(x, 7 * 256, "logits"), 5e-5,
+                    expected_floats(x, 7 * 64, "final"), 5e-6, greedy, 16);
         assert_int_equal(model_has_mtp(g.model), i > 0);
         if (i > 0)
             check_drafts(&g, ids, 7, true, greedy[0], drafts, expected_floats(x, 3 * 256, "mtp.logits"), 2e-5,
@@ -94,7 +96,7 @@ static void numbered_fused_and_grafted_are_one_model(void **arg)
     st_close(x);
 }
 
-/* ---- packed weights ------------------------------------------------------------------------------------------------------- */
+/* ---- packed weights ------------------------------------------------------------------------------------ */
 
 static void check_packed(const char *folder, const char *expected)
 {
@@ -106,8 +108,10 @@ static void check_packed(const char *folder, const char *expected)
     for (int i = 0; i < 3; i++) {
         int n = lengths[i];
         size_t v = (size_t)g.c->vocab, h = (size_t)g.c->hidden;
-        check_trunk(&g, expected_ints(x, (size_t)n, "p%d.ids", n), n, expected_floats(x, (size_t)n * v, "p%d.logits", n), 1e-3,
-                    expected_floats(x, (size_t)n * h, "p%d.hidden", n), 1e-3, expected_ints(x, 32, "p%d.greedy", n), 32);
+        check_trunk(&g, expected_ints(x, (size_t)n, "p%d.ids", n), n,
+                    expected_floats(x, (size_t)n * v, "p%d.logits", n), 1e-3,
+                    expected_floats(x, (size_t)n * h, "p%d.hidden", n), 1e-3,
+                    expected_ints(x, 32, "p%d.greedy", n), 32);
     }
     rig_passes_end(&g);
     rig_close(&g);
@@ -126,7 +130,7 @@ static void every_width_and_group(void **arg)
     check_packed("mlx-mixed/mlx", "mlx-mixed/expected.safetensors");
 }
 
-/* ---- an artifact of MTPLX ----------------------------------------------------------------------------------------------------- */
+/* ---- an artifact of MTPLX ------------------------------------------------------------------------------ */
 
 static const struct {
     const char *name;
@@ -138,7 +142,8 @@ static const struct {
     {"hidden_fc", {.feedback = HIDDEN_FC}},
     {"hidden_embedding", {.feedback = HIDDEN_EMBEDDING}},
     {"hidden_prev", {.feedback = HIDDEN_PREV}},
-    {"hidden_mix", {.feedback = HIDDEN_MIX, .mix_a = HIDDEN_PRE_NORM, .mix_b = HIDDEN_PREV, .mix_weight = 0.75f}},
+    {"hidden_mix",
+     {.feedback = HIDDEN_MIX, .mix_a = HIDDEN_PRE_NORM, .mix_b = HIDDEN_PREV, .mix_weight = 0.75f}},
     {"concat_hidden_embedding", {.hidden_first = true}},
 };
 

@@ -1,5 +1,5 @@
-/* The prediction head against the original decoder layer (fixture oracle-f32): its cache, its logits teacher-forced and in
- * chains of drafts, under every contract and history policy that artifacts may name. */
+/* The prediction head against the original decoder layer (fixture oracle-f32): its cache, its logits
+ * teacher-forced and in chains of drafts, under every contract and history policy that artifacts may name. */
 #include "tests/model_rig.h"
 
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static const char *text(const json_t *o, const char *key)
     return json_string_value(json_object_get(o, key));
 }
 
-/* ---- the cache -------------------------------------------------------------------------------------------------- */
+/* ---- the cache ----------------------------------------------------------------------------------------- */
 
 static void history_fills_the_cache(void **arg)
 {
@@ -67,13 +67,16 @@ static void history_fills_the_cache(void **arg)
     assert_int_equal(state_mtp_len(rig.s), N - 1);
     for (size_t h = 0; h < heads; h++) {
         for (size_t t = 0; t < n; t++) {
-            assert_close(state_keys(rig.s, rig.c->n_layers, (int)h) + t * d, k + (t * heads + h) * d, d, 1e-5, "mtp.k");
-            assert_close(state_values(rig.s, rig.c->n_layers, (int)h) + t * d, v + (t * heads + h) * d, d, 1e-5, "mtp.v");
+            assert_close(state_keys(rig.s, rig.c->n_layers, (int)h) + t * d, k + (t * heads + h) * d, d, 1e-5,
+                         "mtp.k");
+            assert_close(state_values(rig.s, rig.c->n_layers, (int)h) + t * d, v + (t * heads + h) * d, d,
+                         1e-5, "mtp.v");
         }
     }
 }
 
-/* History rows skip most of the layer; the cache must have the same bits as if each pair had been drafted from. */
+/* History rows skip most of the layer; the cache must have the same bits as if each pair had been drafted
+ * from. */
 static void history_equals_drafting(void **arg)
 {
     (void)arg;
@@ -114,7 +117,7 @@ static void drafts_of_several_sequences_do_not_meet(void **arg)
     mem_free(logits);
 }
 
-/* ---- teacher-forced ----------------------------------------------------------------------------------------------- */
+/* ---- teacher-forced ------------------------------------------------------------------------------------ */
 
 static struct mtp_contract contract_of(const json_t *o)
 {
@@ -137,7 +140,8 @@ static void check_teacher_forced(int which, const json_t *o, const json_t *place
     int agree = 0;
     rig_passes(&g, &contract, 1, N);
     for (int t = 0; t < N - 1; t++) {
-        const struct mtp_row row = {g.s, row_of(contract.base == HIDDEN_PRE_NORM ? pre : post, t), tokens[t + 1]};
+        const struct mtp_row row = {g.s, row_of(contract.base == HIDDEN_PRE_NORM ? pre : post, t),
+                                    tokens[t + 1]};
         mtp_draft(g.f, &row, 1);
         int32_t best = best_of(mtp_logits(g.f, 0), rig.c->vocab);
         assert_int_equal(best, top1[t]);
@@ -156,12 +160,13 @@ static void teacher_forced(void **arg)
 {
     (void)arg;
     const json_t *tf = json_object_get(json_object_get(json, "mtp"), "teacher_forced");
-    const json_t *contracts = json_object_get(tf, "contracts"), *places = json_object_get(tf, "positions_with_logits");
+    const json_t *contracts = json_object_get(tf, "contracts"),
+                 *places = json_object_get(tf, "positions_with_logits");
     assert_int_equal(json_array_size(contracts), 4);
     for (int i = 0; i < 4; i++) check_teacher_forced(i, json_array_get(contracts, (size_t)i), places);
 }
 
-/* ---- chains of drafts ------------------------------------------------------------------------------------------------- */
+/* ---- chains of drafts ---------------------------------------------------------------------------------- */
 
 static enum hidden_variant variant_of(const char *name, size_t n)
 {
@@ -188,7 +193,8 @@ static void feedback_of(struct mtp_contract *c, const char *name)
 }
 
 /* Fills the cache by policy before a chain that starts with pair number n. */
-static void fill_history(const struct rig *g, const char *policy, const char *positions, const float *hidden, int n)
+static void fill_history(const struct rig *g, const char *policy, const char *positions, const float *hidden,
+                         int n)
 {
     bool absolute = strcmp(positions, "absolute") == 0;
     if (strcmp(policy, "committed") == 0) {
@@ -233,7 +239,8 @@ static void check_chain(const json_t *o)
         assert_int_equal(token, want[j]);
         if (!json_is_integer(index)) continue;
         size_t at = (size_t)json_integer_value(index) * 3 + (size_t)j;
-        assert_close(mtp_logits(g.f, 0), expected_floats(expected, 44 * 3 * v, "mtp.variants.logits") + at * v, v, 5e-5,
+        assert_close(mtp_logits(g.f, 0),
+                     expected_floats(expected, 44 * 3 * v, "mtp.variants.logits") + at * v, v, 5e-5,
                      "mtp.variants.logits");
         assert_close(fed, expected_floats(expected, 44 * 3 * h, "mtp.variants.hidden") + at * h, h, 2e-5,
                      "mtp.variants.hidden");
@@ -244,7 +251,8 @@ static void check_chain(const json_t *o)
 static void every_contract_and_history(void **arg)
 {
     (void)arg;
-    const json_t *variants = json_object_get(json_object_get(json_object_get(json, "mtp"), "drafts"), "variants");
+    const json_t *variants =
+        json_object_get(json_object_get(json_object_get(json, "mtp"), "drafts"), "variants");
     assert_int_equal(json_array_size(variants), 92);
     for (size_t i = 0; i < 92; i++) check_chain(json_array_get(variants, i));
 }
@@ -257,7 +265,8 @@ static void drafts_after_repair(void **arg)
         char key[16];
         int32_t greedy[52];
         snprintf(key, sizeof key, "%d", n);
-        const json_t *table = json_object_get(json_object_get(json_object_get(json, "speculative"), key), "draft_table");
+        const json_t *table =
+            json_object_get(json_object_get(json_object_get(json, "speculative"), key), "draft_table");
         const int32_t *ids = expected_ints(expected, (size_t)n, "p%d.ids", n);
         float *hidden = mem_alloc((size_t)n * (size_t)rig.c->hidden * sizeof(float));
         memcpy(greedy, expected_ints(expected, 52, "p%d.greedy", n), sizeof greedy);

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define CHUNK 128
-#define CASE_STEP 3 /* every third case and the first window of each kind: the rest is more of the same */
-#define MARGIN 1e-3 /* closer calls may fall otherwise in another order of summation */
+#define CHUNK     128
+#define CASE_STEP 3    /* every third case and the first window of each kind: the rest is more of the same */
+#define MARGIN    1e-3 /* closer calls may fall otherwise in another order of summation */
 
 static json_t *json;
 
@@ -53,7 +53,8 @@ static void loss_of_the_trunk(void **arg)
     struct rig g;
     rig_open(&g, "models/tiny-trunk", NULL);
     rig_passes(&g, NULL, 1, CHUNK);
-    json_object_foreach(json_object_get(json, "loss_windows"), kind, windows) {
+    json_object_foreach(json_object_get(json, "loss_windows"), kind, windows)
+    {
         const json_t *losses = json_object_get(json_object_get(json, "loss_of_windows"), kind);
         losses = json_object_get(losses, "trunk");
         int32_t ids[512];
@@ -65,9 +66,10 @@ static void loss_of_the_trunk(void **arg)
     rig_close(&g);
 }
 
-/* At every position from the last of the prompt to three before the end: how many guesses of a chain of three equal the text. */
-static void count_accepted(const struct rig *g, const int32_t *text, int n_prompt, int n_text, const float *hidden,
-                           int *accepted)
+/* At every position from the last of the prompt to three before the end: how many guesses of a chain of three
+ * equal the text. */
+static void count_accepted(const struct rig *g, const int32_t *text, int n_prompt, int n_text,
+                           const float *hidden, int *accepted)
 {
     size_t h = (size_t)g->c->hidden;
     mtp_history(g->f, g->s, hidden, text + 1, n_prompt - 1);

@@ -1,8 +1,10 @@
-/* attention.c - the full attention layer: normed and rotated queries and keys, the cache, softmax over it, the gate.
+/* attention.c - the full attention layer: normed and rotated queries and keys, the cache, softmax over it,
+ * the gate.
  *
- * The cache is read in blocks of KEYS_BLOCK entries that begin at multiples of it, each block by all rows of the batch before the
- * next. A row carries the maximum and the sum of its softmax from block to block, so memory does not grow with the
- * context and the order of summation depends on nothing but the row's own position. */
+ * The cache is read in blocks of KEYS_BLOCK entries that begin at multiples of it, each block by all rows of
+ * the batch before the next. A row carries the maximum and the sum of its softmax from block to block, so
+ * memory does not grow with the context and the order of summation depends on nothing but the row's own
+ * position. */
 #include "model/model_internal.h"
 
 #include <math.h>
@@ -38,7 +40,8 @@ static void query_prepare(const struct forward *f, const struct attention_weight
     rotate(f->rope + (size_t)r * (size_t)m->config->rotary_dim, m->config->rotary_dim / 2, q);
 }
 
-static void key_value_append(const struct forward *f, int layer, const struct attention_weights *w, int r, int head)
+static void key_value_append(const struct forward *f, int layer, const struct attention_weights *w, int r,
+                             int head)
 {
     const struct model *m = f->model;
     const struct row *row = &f->rows[r];
@@ -67,8 +70,10 @@ static void prepare_job(void *arg, int thread, int n_threads)
     }
 }
 
-/* Query heads [h0, h0+n) of row r, which share key/value head kv, take in the block of entries [b0, b0+n_keys). */
-static void block_take(const struct forward *f, int layer, int r, int kv, int h0, int n, int b0, int n_keys, float *scores)
+/* Query heads [h0, h0+n) of row r, which share key/value head kv, take in the block of entries [b0,
+ * b0+n_keys). */
+static void block_take(const struct forward *f, int layer, int r, int kv, int h0, int n, int b0, int n_keys,
+                       float *scores)
 {
     const struct model *m = f->model;
     const struct config *c = m->config;
@@ -81,7 +86,8 @@ static void block_take(const struct forward *f, int layer, int r, int kv, int h0
     cache.data = cache_entry(m, s, s->layers[layer].k, kv, b0);
     m->kern.mat_rows(&cache, 0, (uint32_t)n_keys, f->q + at, d, n, scores, KEYS_BLOCK);
     for (int h = 0; h < n; h++) {
-        float *p = scores + (size_t)h * KEYS_BLOCK, *acc = o + (size_t)h * d, *max = running + 2 * h, *sum = max + 1;
+        float *p = scores + (size_t)h * KEYS_BLOCK, *acc = o + (size_t)h * d, *max = running + 2 * h,
+              *sum = max + 1;
         float top = *max, shrink, total = 0;
         for (int j = 0; j < n_keys; j++) {
             p[j] *= scale;
@@ -125,8 +131,8 @@ static void heads_end(const struct forward *f, int r, int h0, int n)
     }
 }
 
-/* A thread's share: items (key/value head, row, query head of the group), numbered in this order. Those of one
- * key/value head go over the cache together. */
+/* A thread's share: items (key/value head, row, query head of the group), numbered in this order. Those of
+ * one key/value head go over the cache together. */
 struct share {
     int begin, end; /* of the items of one key/value head */
     int group;

@@ -2,11 +2,12 @@
  *
  * For head h with state S [key dim][value dim], decay e, normed key k and query q of the key head it shares:
  *     p = S^T k,  w = S^T q,  delta = beta (v - e p),  o = e w + (k.q) delta,  S <- e S + k delta^T
- * The step of a row is folded into S when the next row is read, so S passes through the cache once per row. The last row of
- * a batch therefore stays pending; of a verify span all rows do, S goes on in a copy that fits the cache, and how
- * many of them count is known before the next batch begins. The operations and their order are the same on every way.
+ * The step of a row is folded into S when the next row is read, so S passes through the cache once per row.
+ * The last row of a batch therefore stays pending; of a verify span all rows do, S goes on in a copy that
+ * fits the cache, and how many of them count is known before the next batch begins. The operations and their
+ * order are the same on every way.
  *
- * Work is split by key head and sequence: one thread owns the channels of a key head and of its value heads. */
+ * Work is split by key head and sequence: a thread owns the channels of a key head and of its value heads. */
 #include "model/model_internal.h"
 
 #include <math.h>
@@ -38,12 +39,13 @@ static void window_advance(const struct model *m, float *window, const float *ro
     int keep = m->config->conv_kernel - 1;
     if (n == 0) return;
     for (int i = 0; i < keep; i++) {
-        const float *from = n + i < keep ? window + (size_t)(n + i) * stride : rows + (size_t)(n + i - keep) * stride;
+        const float *from =
+            n + i < keep ? window + (size_t)(n + i) * stride : rows + (size_t)(n + i - keep) * stride;
         memcpy(window + (size_t)i * stride + c0, from + c0, (size_t)width * sizeof(float));
     }
 }
 
-/* Convolution and silu over the channels [c0, c0+width); leaves window and pending rows for the next batch. */
+/* Convolution and silu over channels [c0, c0+width); leaves window and pending rows for the next batch. */
 static void convolve(const struct head_work *w, int c0, int width)
 {
     const struct model *m = w->m;
@@ -56,8 +58,8 @@ static void convolve(const struct head_work *w, int c0, int width)
         memset(out, 0, (size_t)width * sizeof(float));
         for (int j = 0; j < taps; j++) {
             int from = t + j - (taps - 1);
-            const float *in = from < 0 ? w->state->conv + (size_t)(t + j) * stride + c0
-                                       : rows + (size_t)from * stride + c0;
+            const float *in =
+                from < 0 ? w->state->conv + (size_t)(t + j) * stride + c0 : rows + (size_t)from * stride + c0;
             const float *tap = w->l->taps + (size_t)j * stride + c0;
             for (int i = 0; i < width; i++) out[i] += tap[i] * in[i];
         }
@@ -65,8 +67,8 @@ static void convolve(const struct head_work *w, int c0, int width)
     }
     window_advance(m, w->state->conv, rows, w->n_settled, c0, width);
     for (int t = w->n_settled; t < w->n; t++)
-        memcpy(w->state->pending_conv + (size_t)(t - w->n_settled) * stride + c0, rows + (size_t)t * stride + c0,
-               (size_t)width * sizeof(float));
+        memcpy(w->state->pending_conv + (size_t)(t - w->n_settled) * stride + c0,
+               rows + (size_t)t * stride + c0, (size_t)width * sizeof(float));
 }
 
 static void l2_norm(const struct kern *kern, float *out, const float *x, int n, float scale)
@@ -89,8 +91,8 @@ static void prepare(const struct head_work *w, int h0, int n_heads)
         l2_norm(&m->kern, f->k + r * (size_t)m->key_width + at, conv + m->key_width + at, dk, 1.0f);
         size_t g = r * (size_t)c->lin_v_heads + (size_t)h0;
         for (int h = 0; h < n_heads; h++) {
-            f->gamma[g + (size_t)h] =
-                w->l->rate[h0 + h] * kern_softplus(f->proj[3][g + (size_t)h] + w->l->w->gdn.dt_bias.gain[h0 + h]);
+            f->gamma[g + (size_t)h] = w->l->rate[h0 + h] * kern_softplus(f->proj[3][g + (size_t)h] +
+                                                                         w->l->w->gdn.dt_bias.gain[h0 + h]);
             f->decay[g + (size_t)h] = f->gamma[g + (size_t)h];
             f->beta[g + (size_t)h] = -f->proj[2][g + (size_t)h];
         }
@@ -106,8 +108,10 @@ static int pending_folds(const struct model *m, const struct layer_state *s, int
     const struct config *c = m->config;
     for (int i = 0; i < n; i++) {
         folds[i].decay = s->pending_decay[(size_t)i * (size_t)c->lin_v_heads + (size_t)h];
-        folds[i].k = s->pending_key + (size_t)i * (size_t)m->key_width + (size_t)key_head * (size_t)c->lin_k_dim;
-        folds[i].delta = s->pending_delta + (size_t)i * (size_t)m->value_width + (size_t)h * (size_t)c->lin_v_dim;
+        folds[i].k =
+            s->pending_key + (size_t)i * (size_t)m->key_width + (size_t)key_head * (size_t)c->lin_k_dim;
+        folds[i].delta =
+            s->pending_delta + (size_t)i * (size_t)m->value_width + (size_t)h * (size_t)c->lin_v_dim;
     }
     return n;
 }
@@ -132,9 +136,9 @@ static void recur(const struct head_work *w, int h)
         const float *q = f->q + r * (size_t)m->key_width + (size_t)w->head * (size_t)dk;
         const float *v = f->conv + r * (size_t)m->channels + 2 * (size_t)m->key_width + at;
         float *o = f->o + r * (size_t)m->value_width + at;
-        float *delta = t < w->n_settled
-                           ? passing
-                           : w->state->pending_delta + (size_t)(t - w->n_settled) * (size_t)m->value_width + at;
+        float *delta = passing;
+        if (t >= w->n_settled)
+            delta = w->state->pending_delta + (size_t)(t - w->n_settled) * (size_t)m->value_width + at;
         float *dst = n_folds == 0 ? NULL : t <= w->n_settled ? settled : copy;
         m->kern.delta_pass(dst, s, dk, dv, folds, n_folds, k, q, p, read);
         if (dst) s = dst;
@@ -177,8 +181,8 @@ static void key_head_run(const struct head_work *w)
     }
     for (int t = w->n_settled; t < w->n; t++) {
         size_t r = row_at(w, t), slot = (size_t)(t - w->n_settled), at = (size_t)w->head * (size_t)dk;
-        memcpy(w->state->pending_key + slot * (size_t)m->key_width + at, w->f->k + r * (size_t)m->key_width + at,
-               (size_t)dk * sizeof(float));
+        memcpy(w->state->pending_key + slot * (size_t)m->key_width + at,
+               w->f->k + r * (size_t)m->key_width + at, (size_t)dk * sizeof(float));
         memcpy(w->state->pending_decay + slot * (size_t)c->lin_v_heads + h0,
                w->f->decay + r * (size_t)c->lin_v_heads + h0, (size_t)ratio * sizeof(float));
     }
@@ -199,10 +203,13 @@ static void delta_job(void *arg, int thread, int n_threads)
     for (int i = begin; i < end; i++) {
         const struct span *span = &f->spans[i / heads];
         struct head_work w = {
-            .f = f, .m = m, .l = &m->layers[work->layer],
+            .f = f,
+            .m = m,
+            .l = &m->layers[work->layer],
             .state = &span->state->layers[work->layer],
             .head = i % heads,
-            .row0 = f->span_begin[i / heads], .n = span->n,
+            .row0 = f->span_begin[i / heads],
+            .n = span->n,
             .n_pending = span->state->n_pending,
             .n_settled = span->verify ? 0 : span->n - 1,
             .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
@@ -228,7 +235,8 @@ static void tell(const struct forward *f, int layer)
 void deltanet_run(struct forward *f, int layer)
 {
     const struct deltanet_weights *w = &f->model->layers[layer].w->gdn;
-    const struct linear in[4] = {{&w->qkv, f->proj[0]}, {&w->z, f->proj[1]}, {&w->b, f->proj[2]}, {&w->a, f->proj[3]}};
+    const struct linear in[4] = {
+        {&w->qkv, f->proj[0]}, {&w->z, f->proj[1]}, {&w->b, f->proj[2]}, {&w->a, f->proj[3]}};
     struct delta_work work = {f, layer};
     linear_run(f, f->u, f->n_rows, in, 4);
     pool_run(f->pool, delta_job, &work);

@@ -4,14 +4,15 @@
  *     for each layer:  x += mixer(norm(x));  x += moe(norm(x))       mixer: attention.c or deltanet.c
  *     logits = lm_head(norm(x))                                      for the rows that were asked for
  *
- * Owns scratch memory and the order of the steps; the steps themselves know neither each other nor what comes next. */
+ * Owns scratch memory and the order of the steps; the steps themselves know neither each other nor what comes
+ * next. */
 #include "model/model_internal.h"
 
 #include <math.h>
 
 #define MAX_ROWS 16384
 
-/* ---- scratch --------------------------------------------------------------------------------------------------- */
+/* ---- scratch ------------------------------------------------------------------------------------------- */
 
 static size_t at_least(size_t a, size_t b)
 {
@@ -98,10 +99,12 @@ static size_t layout(struct forward *f, void *base)
     return c.used;
 }
 
-bool forward_create(struct forward **ret, const struct model *m, struct pool *pool, int max_rows, struct alula_error *e)
+bool forward_create(struct forward **ret, const struct model *m, struct pool *pool, int max_rows,
+                    struct alula_error *e)
 {
     if (max_rows < 1 || max_rows > MAX_ROWS)
-        return err_set(e, ALULA_LIMIT, "a batch of %d rows was asked for; 1 to %d are possible", max_rows, MAX_ROWS);
+        return err_set(e, ALULA_LIMIT, "a batch of %d rows was asked for; 1 to %d are possible", max_rows,
+                       MAX_ROWS);
     struct forward *f = mem_zalloc(1, sizeof(*f));
     if (!f) return err_set(e, ALULA_NOMEM, "out of memory for a batch of %d rows", max_rows);
     f->model = m;
@@ -112,7 +115,8 @@ bool forward_create(struct forward **ret, const struct model *m, struct pool *po
     if (!f->map) {
         size_t bytes = f->map_bytes;
         forward_free(f);
-        return err_set(e, ALULA_NOMEM, "out of memory for a batch of %d rows (%zu MiB)", max_rows, bytes >> 20);
+        return err_set(e, ALULA_NOMEM, "out of memory for a batch of %d rows (%zu MiB)", max_rows,
+                       bytes >> 20);
     }
     layout(f, f->map);
     *ret = f;
@@ -132,7 +136,7 @@ void forward_set_tap(struct forward *f, forward_tap *tap, void *arg)
     f->tap_arg = arg;
 }
 
-/* ---- what the steps share ------------------------------------------------------------------------------------------ */
+/* ---- what the steps share ------------------------------------------------------------------------------ */
 
 struct norm_work {
     const struct forward *f;
@@ -174,7 +178,7 @@ void forward_place(struct forward *f, int r, struct state *s, int entry, int pos
     }
 }
 
-/* ---- the pass -------------------------------------------------------------------------------------------------- */
+/* ---- the pass ------------------------------------------------------------------------------------------ */
 
 static void batch_begin(struct forward *f, const struct span *spans, int n_spans)
 {
@@ -187,7 +191,8 @@ static void batch_begin(struct forward *f, const struct span *spans, int n_spans
         for (int t = 0; t < spans[i].n; t++) {
             int r = f->n_rows++, place = spans[i].state->len + t;
             forward_place(f, r, spans[i].state, place, place);
-            matrix_row_f32(&m->weights->embed, (uint32_t)spans[i].tokens[t], f->x + (size_t)r * (size_t)m->config->hidden);
+            matrix_row_f32(&m->weights->embed, (uint32_t)spans[i].tokens[t],
+                           f->x + (size_t)r * (size_t)m->config->hidden);
         }
     }
 }
@@ -220,10 +225,12 @@ static void results(struct forward *f)
         const struct span *span = &f->spans[i];
         for (int t = 0; t < span->n; t++) {
             int r = f->span_begin[i] + t;
-            bool asked = span->logits == SPAN_LOGITS_ALL || (span->logits == SPAN_LOGITS_LAST && t == span->n - 1);
+            bool asked =
+                span->logits == SPAN_LOGITS_ALL || (span->logits == SPAN_LOGITS_LAST && t == span->n - 1);
             f->logit_slot[r] = asked ? n : -1;
             if (!asked) continue;
-            memcpy(f->logit_input + (size_t)n * hidden, f->normed + (size_t)r * hidden, hidden * sizeof(float));
+            memcpy(f->logit_input + (size_t)n * hidden, f->normed + (size_t)r * hidden,
+                   hidden * sizeof(float));
             n++;
         }
     }

@@ -14,8 +14,8 @@ struct linear_work {
     float *residual;
 };
 
-void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x, size_t ldx, int n,
-                 float *y, size_t ldy)
+void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x,
+                 size_t ldx, int n, float *y, size_t ldy)
 {
     if (begin < end) f->model->kern.mat_rows(w, (uint32_t)begin, (uint32_t)end, x, ldx, n, y, ldy);
 }

@@ -1,5 +1,5 @@
-/* model.c - from bound weights to what the passes need: kernels, the head's contract, derived parameters, widths.
- * Owns nothing of the weights themselves; knows no sequence and no batch. */
+/* model.c - from bound weights to what the passes need: kernels, the head's contract, derived parameters,
+ * widths. Owns nothing of the weights themselves; knows no sequence and no batch. */
 #include "model/model_internal.h"
 
 #include <math.h>
@@ -59,13 +59,15 @@ static bool model_derive(struct model *m)
     if (!m->layers || !frequencies_create(m)) return false;
     for (int i = 0; i < c->n_layers; i++) {
         m->layers[i].w = &m->weights->layers[i];
-        if (m->layers[i].w->type == LAYER_LINEAR_ATTENTION && !deltanet_derive(m, &m->layers[i])) return false;
+        if (m->layers[i].w->type == LAYER_LINEAR_ATTENTION && !deltanet_derive(m, &m->layers[i]))
+            return false;
     }
     if (m->weights->has_mtp) m->layers[c->n_layers].w = &m->weights->mtp.layer;
     return true;
 }
 
-bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract, struct alula_error *e)
+bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract,
+                  struct alula_error *e)
 {
     if (contract && !contract_check(contract, e)) return false;
     struct model *m = mem_zalloc(1, sizeof(*m));

@@ -1,14 +1,16 @@
-/* model_internal.h - what the files of model/ share: the layout of model, state and scratch, and the steps of a layer.
+/* model_internal.h - what the files of model/ share: the layout of model, state and scratch, and the steps of
+ * a layer.
  *
- * The steps run on the caller's thread and split their work with pool_run. A split never changes a result: every value is
- * computed by one thread, in one order of summation. Rows of a batch are numbered over all spans. */
+ * The steps run on the caller's thread and split their work with pool_run. A split never changes a result:
+ * every value is computed by one thread, in one order of summation. Rows of a batch are numbered over all
+ * spans. */
 #ifndef MODEL_MODEL_INTERNAL_H
 #define MODEL_MODEL_INTERNAL_H
 
 #include "kern/kern.h"
 #include "model/model.h"
 
-/* ---- model --------------------------------------------------------------------------------------------------- */
+/* ---- model --------------------------------------------------------------------------------------------- */
 
 /* What the passes need of a layer beyond its weights. */
 struct layer {
@@ -22,8 +24,8 @@ struct model {
     const struct config *config;
     struct kern kern;
     struct mtp_contract contract;
-    struct layer *layers;       /* [n_layers + 1]; the last is the head's, with w NULL if there is none */
-    float *frequencies;         /* [rotary_dim / 2], RoPE */
+    struct layer *layers; /* [n_layers + 1]; the last is the head's, with w NULL if there is none */
+    float *frequencies;   /* [rotary_dim / 2], RoPE */
     /* widths of rows */
     int channels;               /* delta net: q, k and v side by side, as the convolution sees them */
     int key_width, value_width; /* delta net: all key heads, all value heads */
@@ -33,10 +35,10 @@ struct model {
     struct arena arena;
 };
 
-/* ---- state --------------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------------- */
 
-/* One layer's part. Attention (and the head): keys and values. Delta net: recurrent state S and convolution window from before
- * the pending rows, and what the pending rows will do to them. */
+/* One layer's part. Attention (and the head): keys and values. Delta net: recurrent state S and convolution
+ * window from before the pending rows, and what the pending rows will do to them. */
 struct layer_state {
     float *k, *v;         /* [n_kv_heads][kv_capacity][head_dim]; keys after norm and RoPE */
     float *s;             /* [lin_v_heads][lin_k_dim][lin_v_dim] */
@@ -58,7 +60,7 @@ struct state {
     size_t map_bytes;
 };
 
-/* ---- forward ------------------------------------------------------------------------------------------------- */
+/* ---- forward ------------------------------------------------------------------------------------------- */
 
 #define KEYS_BLOCK 128 /* entries of a cache that attention reads at once */
 
@@ -68,7 +70,7 @@ struct row {
     int entry;
 };
 
-/* Rows of a batch that use the same gate, up and down matrices: those routed to one expert, or all of them. */
+/* Rows of a batch that use the same gate, up and down matrices: those routed to one expert, or all. */
 struct expert_group {
     const struct matrix *gate, *up, *down;
     int begin, n; /* its pairs */
@@ -83,45 +85,45 @@ struct forward {
 
     /* the batch */
     const struct span *spans;
-    int *span_begin;        /* [max_rows], first row of each span */
+    int *span_begin; /* [max_rows], first row of each span */
     int n_spans, n_rows;
-    struct row *rows;       /* [max_rows] */
-    float *rope;            /* [max_rows][rotary_dim], cosines, then sines */
+    struct row *rows; /* [max_rows] */
+    float *rope;      /* [max_rows][rotary_dim], cosines, then sines */
 
     /* activations, [max_rows][width] each */
-    float *x;               /* residual stream [hidden] */
-    float *u;               /* normed input of a step [hidden] */
-    float *out;             /* output of a step, before the residual sum [hidden] */
-    float *proj[4];         /* delta net: qkv, z, b, a; attention: q with gate, k, v */
-    float *conv;            /* delta net: after convolution and silu [channels] */
-    float *q, *k;           /* queries after norm and RoPE or L2 norm; delta net: keys likewise */
+    float *x;                    /* residual stream [hidden] */
+    float *u;                    /* normed input of a step [hidden] */
+    float *out;                  /* output of a step, before the residual sum [hidden] */
+    float *proj[4];              /* delta net: qkv, z, b, a; attention: q with gate, k, v */
+    float *conv;                 /* delta net: after convolution and silu [channels] */
+    float *q, *k;                /* queries after norm and RoPE or L2 norm; delta net: keys likewise */
     float *gamma, *decay, *beta; /* delta net [lin_v_heads] */
-    float *o, *y;           /* by head, before and after gating */
-    float *running;         /* attention: [n_heads][2], maximum and sum of the softmax so far */
+    float *o, *y;                /* by head, before and after gating */
+    float *running;              /* attention: [n_heads][2], maximum and sum of the softmax so far */
 
     /* experts. A pair is one (row, expert); pairs lie grouped by expert */
-    float *router;          /* [n_experts], logits, then probabilities */
-    float *shared_gate;     /* [1] */
-    int *expert_ids;        /* [slots] by descending weight, the shared expert (number n_experts) last */
-    float *expert_weights;  /* [slots] */
-    int *pair_of;           /* [slots] */
-    int *pair_row;          /* [max_rows * slots] */
+    float *router;         /* [n_experts], logits, then probabilities */
+    float *shared_gate;    /* [1] */
+    int *expert_ids;       /* [slots] by descending weight, the shared expert (number n_experts) last */
+    float *expert_weights; /* [slots] */
+    int *pair_of;          /* [slots] */
+    int *pair_row;         /* [max_rows * slots] */
     float *pair_gate, *pair_up, *pair_out; /* [max_rows * slots][inter], the same, [hidden] */
-    struct expert_group *groups; /* [n_experts + 1] */
-    int *group_fill;             /* [n_experts + 1] */
+    struct expert_group *groups;           /* [n_experts + 1] */
+    int *group_fill;                       /* [n_experts + 1] */
     int n_groups;
 
     /* results */
-    float *normed;          /* after the final norm [hidden] */
-    float *handed;          /* what the head is fed with: normed, or a copy of x */
-    int *logit_slot;        /* -1 = not asked for */
-    float *logit_input;     /* [hidden], packed */
-    float *logits;          /* [vocab], packed */
+    float *normed;                                   /* after the final norm [hidden] */
+    float *handed;                                   /* what the head is fed with: normed, or a copy of x */
+    int *logit_slot;                                 /* -1 = not asked for */
+    float *logit_input;                              /* [hidden], packed */
+    float *logits;                                   /* [vocab], packed */
     float *mtp_given, *mtp_embed, *mtp_fc, *mtp_fed; /* [hidden] */
-    float *mtp_pair;        /* [2 * hidden] */
-    float *mtp_logits;      /* [vocab] */
+    float *mtp_pair;                                 /* [2 * hidden] */
+    float *mtp_logits;                               /* [vocab] */
 
-    float *thread_scratch;  /* one block per thread */
+    float *thread_scratch; /* one block per thread */
     size_t thread_floats;
     void *map;
     size_t map_bytes;
@@ -139,7 +141,8 @@ static inline float *forward_scratch(const struct forward *f, int thread)
     return f->thread_scratch + f->thread_floats * (size_t)thread;
 }
 
-static inline void forward_tell(const struct forward *f, const char *what, int layer, const float *rows, int width)
+static inline void forward_tell(const struct forward *f, const char *what, int layer, const float *rows,
+                                int width)
 {
     if (f->tap) f->tap(f->tap_arg, what, layer, rows, f->n_rows, width);
 }
@@ -149,7 +152,7 @@ void forward_norm(struct forward *f, const float *x, const struct vector *gain, 
 /* Sets row r of the batch: its place in the cache, and cosines and sines of its position. */
 void forward_place(struct forward *f, int r, struct state *s, int entry, int position);
 
-/* ---- linear layers (linear.c) ---------------------------------------------------------------------------------- */
+/* ---- linear layers (linear.c) -------------------------------------------------------------------------- */
 
 struct linear {
     const struct matrix *w;
@@ -160,10 +163,10 @@ void linear_run(struct forward *f, const float *x, int n, const struct linear *j
 /* The same for one matrix; then residual [n][w->rows] += y. */
 void linear_add(struct forward *f, const float *x, int n, struct linear job, float *residual);
 /* Inside a job of the pool: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. */
-void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x, size_t ldx, int n,
-                 float *y, size_t ldy);
+void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x,
+                 size_t ldx, int n, float *y, size_t ldy);
 
-/* ---- the steps of a layer: from f->u to f->out, which is added to f->x ------------------------------------------------ */
+/* ---- the steps of a layer: from f->u to f->out, which is added to f->x --------------------------------- */
 
 void attention_run(struct forward *f, int layer);
 /* Only appends the rows' keys and values to their caches. */

@@ -1,11 +1,12 @@
-/* moe.c - the MLP of a layer: router, the chosen experts and the shared one; or one dense MLP, which is a single expert that all rows use.
+/* moe.c - the MLP of a layer: router, the chosen experts and the shared one; or one dense MLP, which is a
+ * single expert that all rows use.
  *
- * Rows of a batch are grouped by expert, so that an expert's weights are read once. A row's sum runs in its own order all the
- * same: experts by descending probability (equal ones by number), the shared expert last. */
+ * Rows of a batch are grouped by expert, so that an expert's weights are read once. A row's sum runs in its
+ * own order all the same: experts by descending probability (equal ones by number), the shared one last. */
 #include "model/model_internal.h"
 
 #define ROWS_UNIT 16
-#define TAKEN (-1.0f) /* no probability */
+#define TAKEN     (-1.0f) /* no probability */
 
 struct moe_work {
     const struct forward *f;
@@ -36,7 +37,7 @@ static void route_row(const struct forward *f, int r)
     f->model->kern.sigmoid_mul(shared, &f->shared_gate[r], &one, 1);
 }
 
-/* Sorts the pairs by expert: fills groups, pair_row and pair_of. Expert number n_experts is the shared one. */
+/* Sorts the pairs by expert: fills groups, pair_row, pair_of. Expert number n_experts is the shared one. */
 static void group_pairs(struct forward *f, const struct mlp_weights *w, int slots)
 {
     int n_experts = f->model->config->n_experts, n_pairs = f->n_rows * slots, begin = 0;
@@ -53,7 +54,8 @@ static void group_pairs(struct forward *f, const struct mlp_weights *w, int slot
                 .gate = shared ? &w->shared_gate : &w->gate[e],
                 .up = shared ? &w->shared_up : &w->up[e],
                 .down = shared ? &w->shared_down : &w->down[e],
-                .begin = begin, .n = n,
+                .begin = begin,
+                .n = n,
             };
         begin += n;
     }
@@ -139,7 +141,8 @@ static void route(struct forward *f, const struct mlp_weights *w, int layer)
 void moe_run(struct forward *f, int layer)
 {
     const struct mlp_weights *w = &f->model->layers[layer].w->mlp;
-    struct moe_work work = {.f = f, .inter = f->model->inter, .slots = w->type == MLP_MOE ? f->model->slots : 1};
+    struct moe_work work = {
+        .f = f, .inter = f->model->inter, .slots = w->type == MLP_MOE ? f->model->slots : 1};
     if (w->type == MLP_MOE) {
         route(f, w, layer);
     } else {

@@ -1,9 +1,11 @@
-/* mtp.c - the multi-token-prediction head: from a hidden state and the token behind it to a guess at the token after that.
+/* mtp.c - the multi-token-prediction head: from a hidden state and the token behind it to a guess at the
+ * token after that.
  *
- *     y = fc [norm(embedding); norm(hidden)];  y += attention(norm(y));  y += moe(norm(y));  logits = lm_head(norm(y))
+ *     y = fc [norm(embedding); norm(hidden)];  y += attention(norm(y));  y += moe(norm(y));  logits =
+ * lm_head(norm(y))
  *
- * Knows the head's contract (which hidden state is fed back, which half comes first) and its cache; what to draft and what
- * to keep is decided above. The head's one layer is layer n_layers of model and state. */
+ * Knows the head's contract (which hidden state is fed back, which half comes first) and its cache; what to
+ * draft and what to keep is decided above. The head's one layer is layer n_layers of model and state. */
 #include "model/model_internal.h"
 
 #include <assert.h>
@@ -19,7 +21,8 @@ static float *row(const struct forward *f, float *rows, int r)
 }
 
 /* Row r of the batch: the pair (hidden, token), appended to the cache of s as entry `entry`. */
-static void pair_place(struct forward *f, int r, struct state *s, int entry, const float *hidden, int32_t token)
+static void pair_place(struct forward *f, int r, struct state *s, int entry, const float *hidden,
+                       int32_t token)
 {
     const struct model *m = f->model;
     const struct mtp_weights *w = &m->weights->mtp;
@@ -62,12 +65,17 @@ void mtp_history(struct forward *f, struct state *s, const float *hidden, const 
 static const float *fed_from(const struct forward *f, enum hidden_variant which)
 {
     switch (which) {
-    case HIDDEN_PRE_NORM: return f->x;
-    case HIDDEN_FC: return f->mtp_fc;
-    case HIDDEN_EMBEDDING: return f->mtp_embed;
-    case HIDDEN_PREV: return f->mtp_given;
+    case HIDDEN_PRE_NORM:
+        return f->x;
+    case HIDDEN_FC:
+        return f->mtp_fc;
+    case HIDDEN_EMBEDDING:
+        return f->mtp_embed;
+    case HIDDEN_PREV:
+        return f->mtp_given;
     case HIDDEN_POST_NORM:
-    case HIDDEN_MIX: break;
+    case HIDDEN_MIX:
+        break;
     }
     return f->u;
 }

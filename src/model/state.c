@@ -1,6 +1,6 @@
-/* state.c - what a sequence has left behind: keys and values, recurrent states, convolution windows, pending rows, the
- * head's cache. Computes nothing but folding. All arrays lie in one map whose pages cost memory once they are touched, so
- * a long context is free until it is used. */
+/* state.c - what a sequence has left behind: keys and values, recurrent states, convolution windows, pending
+ * rows, the head's cache. Computes nothing but folding. All arrays lie in one map whose pages cost memory
+ * once they are touched, so a long context is free until it is used. */
 #include "model/model_internal.h"
 
 #include <assert.h>
@@ -20,7 +20,8 @@ static size_t conv_floats(const struct model *m)
     return (size_t)(m->config->conv_kernel - 1) * (size_t)m->channels;
 }
 
-static void layout_layer(struct carve *c, const struct model *m, int layer, size_t kv_floats, struct layer_state *ls)
+static void layout_layer(struct carve *c, const struct model *m, int layer, size_t kv_floats,
+                         struct layer_state *ls)
 {
     if (!m->layers[layer].w) return;
     if (!is_delta(m, layer)) {
@@ -49,8 +50,8 @@ static size_t layout(struct state *s, void *base)
 bool state_create(struct state **ret, const struct model *m, int n_ctx, struct alula_error *e)
 {
     if (n_ctx < 1 || n_ctx > m->config->max_position)
-        return err_set(e, ALULA_LIMIT, "a context of %d tokens was asked for; the model was made for 1 to %d", n_ctx,
-                       m->config->max_position);
+        return err_set(e, ALULA_LIMIT, "a context of %d tokens was asked for; the model was made for 1 to %d",
+                       n_ctx, m->config->max_position);
     struct state *s = mem_zalloc(1, sizeof(*s));
     if (!s) return err_set(e, ALULA_NOMEM, "out of memory for a sequence");
     s->model = m;
@@ -64,7 +65,8 @@ bool state_create(struct state **ret, const struct model *m, int n_ctx, struct a
     if (!s->map) {
         size_t bytes = s->map_bytes;
         state_free(s);
-        return err_set(e, ALULA_NOMEM, "out of memory for a context of %d tokens (%zu MiB)", n_ctx, bytes >> 20);
+        return err_set(e, ALULA_NOMEM, "out of memory for a context of %d tokens (%zu MiB)", n_ctx,
+                       bytes >> 20);
     }
     layout(s, s->map);
     *ret = s;
