@@ -11,6 +11,7 @@
 #include "cli/term.h"
 
 static const struct opt_command *const commands[] = {
+    &cmd_forge.opt,
     &cmd_eval.opt,
     &cmd_tokenize.opt,
     &cmd_help.opt,
