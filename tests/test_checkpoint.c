@@ -1,4 +1,5 @@
-/* Contract: which files of a folder are opened, that nothing outside it is, and what a broken folder is told. */
+/* Contract: which files of a folder are opened, that nothing outside it is, and what a broken folder is told.
+ */
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -44,8 +45,7 @@ static void put_tensors(const char *name, const char *const *tensors)
     for (size_t i = 0; tensors[i]; i++)
         assert_ok(st_writer_declare(w, tensors[i], DT_BF16, 1, (uint64_t[]){1}, &e), e);
     assert_ok(st_writer_begin(w, &e), e);
-    for (size_t i = 0; tensors[i]; i++)
-        assert_ok(st_writer_append(w, "\x80\x3f", 2, &e), e);
+    for (size_t i = 0; tensors[i]; i++) assert_ok(st_writer_append(w, "\x80\x3f", 2, &e), e);
     assert_ok(st_writer_commit(w, &e), e);
     st_writer_close(w);
 }
@@ -55,8 +55,7 @@ static void expect_open_error(enum alula_code code, const char *part)
 {
     struct alula_error e = {0};
     struct checkpoint *c = NULL;
-    if (checkpoint_open(&c, dir, &e))
-        fail_msg("opened, expected \"%s\"", part);
+    if (checkpoint_open(&c, dir, &e)) fail_msg("opened, expected \"%s\"", part);
     assert_null(c);
     if (!strstr(e.message, part) || e.code != code)
         fail_msg("code %d \"%s\", expected %d \"%s\"", e.code, e.message, code, part);
@@ -70,7 +69,8 @@ static struct checkpoint *open_ok(void)
     return c;
 }
 
-/* ---- index --------------------------------------------------------------------------------------------------------- */
+/* ---- index ----------------------------------------------------------------------------------- */
+
 
 #define INDEX "model.safetensors.index.json"
 
@@ -95,7 +95,8 @@ static void test_index(void **state)
     put_tensors("two.safetensors", TENSORS("model.c"));
     expect_open_error(ALULA_NOT_FOUND, "tensor model.b should lie in two.safetensors, but is not there");
     put_tensors("one.safetensors", TENSORS("model.a", "model.b"));
-    expect_open_error(ALULA_MISMATCH, "tensor model.b should lie in two.safetensors, but lies in one.safetensors");
+    expect_open_error(ALULA_MISMATCH,
+                      "tensor model.b should lie in two.safetensors, but lies in one.safetensors");
     put_tensors("two.safetensors", TENSORS("model.a", "model.b"));
     expect_open_error(ALULA_MISMATCH, "tensor model.a stands in both one.safetensors and two.safetensors");
     put_text("two.safetensors", "broken");
@@ -105,7 +106,8 @@ static void test_index(void **state)
 static void test_broken_index(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"../one.safetensors", "/etc/passwd", "a/../../b", "", ".", "..", "a//b", "a/", "./a"};
+    static const char *const bad[] = {
+        "../one.safetensors", "/etc/passwd", "a/../../b", "", ".", "..", "a//b", "a/", "./a"};
     char text[200];
     fresh_folder();
     put_text(INDEX, "{");
@@ -156,7 +158,8 @@ static void test_many_tensors(void **state)
         snprintf(path, sizeof path, "%s/%s", dir, file);
         assert_ok(st_writer_open(&w, path, NULL, &e), e);
         for (int i = s; i < N; i += SHARDS) {
-            snprintf(name, sizeof name, "model.language_model.layers.%d.mlp.experts.%d.gate_proj.weight", i / 256, i % 256);
+            snprintf(name, sizeof name, "model.language_model.layers.%d.mlp.experts.%d.gate_proj.weight",
+                     i / 256, i % 256);
             assert_ok(st_writer_declare(w, name, DT_BF16, 1, (uint64_t[]){0}, &e), e);
             buf_fmt(&index, "%s\"%s\":\"%s\"", i ? "," : "", name, file);
         }
@@ -170,14 +173,15 @@ static void test_many_tensors(void **state)
     assert_int_equal(c->n_files, SHARDS);
     assert_int_equal(c->n_tensors, N);
     for (int i = 0; i < N; i++) {
-        snprintf(name, sizeof name, "model.language_model.layers.%d.mlp.experts.%d.gate_proj.weight", i / 256, i % 256);
+        snprintf(name, sizeof name, "model.language_model.layers.%d.mlp.experts.%d.gate_proj.weight", i / 256,
+                 i % 256);
         assert_non_null(checkpoint_find(c, name));
         assert_true(i == 0 || strcmp(c->tensors[i - 1]->name, c->tensors[i]->name) < 0);
     }
     checkpoint_close(c);
 }
 
-/* ---- sidecar -------------------------------------------------------------------------------------------------------- */
+/* ---- sidecar --------------------------------------------------------------------------------- */
 
 static void expect_sidecar(const char *variant, const char *sidecar, const char *missing, bool head)
 {
@@ -228,7 +232,8 @@ static void test_sidecar_hides(void **state)
     checkpoint_close(c);
     /* The index may name the sidecar too: still one file. */
     put_tensors("model.safetensors", TENSORS("model.a", "mtp.old.weight"));
-    put_text(INDEX, "{\"weight_map\":{\"model.a\":\"model.safetensors\",\"mtp.fc.weight\":\"mtp.safetensors\"}}");
+    put_text(INDEX,
+             "{\"weight_map\":{\"model.a\":\"model.safetensors\",\"mtp.fc.weight\":\"mtp.safetensors\"}}");
     c = open_ok();
     assert_int_equal(c->n_files, 2);
     assert_int_equal(c->n_tensors, 2);
@@ -258,7 +263,8 @@ static void test_sidecar_path_tricks(void **state)
     }
 }
 
-/* ---- heads ----------------------------------------------------------------------------------------------------------- */
+/* ---- heads ----------------------------------------------------------------------------------- */
+
 
 static void expect_head_error(const char *name, enum alula_code code, const char *part)
 {
@@ -292,7 +298,8 @@ static void test_head_sources(void **state)
     expect_head_error("absent", ALULA_NOT_FOUND, "no such file or folder");
     expect_head_error("", ALULA_NOT_FOUND, "no MTP head here");
     /* The folder of a donor of which only the head's shard was fetched. */
-    put_text(INDEX, "{\"weight_map\":{\"model.a\":\"one.safetensors\",\"mtp.fc.weight\":\"two.safetensors\"}}");
+    put_text(INDEX,
+             "{\"weight_map\":{\"model.a\":\"one.safetensors\",\"mtp.fc.weight\":\"two.safetensors\"}}");
     put_tensors("two.safetensors", TENSORS("mtp.fc.weight", "model.b"));
     struct checkpoint *c = open_head("");
     assert_false(c->has_config);
@@ -313,7 +320,7 @@ static void test_head_sources(void **state)
     expect_head_error("", ALULA_FORMAT, "\"model_type\" is missing");
 }
 
-/* ---- configuration and steps ------------------------------------------------------------------------------------------ */
+/* ---- configuration and steps ----------------------------------------------------------------- */
 
 static void test_broken_folders(void **state)
 {
@@ -334,6 +341,8 @@ static void test_broken_folders(void **state)
     snprintf(path, sizeof path, "%s/config.json", dir);
     unlink(path);
     expect_open_error(ALULA_NOT_FOUND, "config.json");
+    assert_int_equal(mkfifo(path, 0600), 0); /* would be waited for without end */
+    expect_open_error(ALULA_FORMAT, "config.json is not a plain file");
 }
 
 /* A report on a broken folder: what can still be read is read. */
@@ -362,7 +371,7 @@ static void test_steps(void **state)
     checkpoint_close(c);
 }
 
-/* ---- contract -------------------------------------------------------------------------------------------------------- */
+/* ---- contract -------------------------------------------------------------------------------- */
 
 static struct runtime_contract contract_of(const char *variant)
 {
@@ -413,8 +422,7 @@ static void test_contract_problems(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct runtime_contract r = contract_of(cases[i].variant);
         assert_true(r.present && r.has_mtp_contract);
-        if (!strstr(r.problem, cases[i].problem))
-            fail_msg("%s: \"%s\"", cases[i].variant, r.problem);
+        if (!strstr(r.problem, cases[i].problem)) fail_msg("%s: \"%s\"", cases[i].variant, r.problem);
     }
 }
 
@@ -482,13 +490,20 @@ static void test_contract_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_index),          cmocka_unit_test(test_broken_index),
-        cmocka_unit_test(test_no_index),       cmocka_unit_test(test_many_tensors),
-        cmocka_unit_test(test_sidecar_rules),  cmocka_unit_test(test_sidecar_hides),
-        cmocka_unit_test(test_sidecar_path_tricks), cmocka_unit_test(test_head_sources),
-        cmocka_unit_test(test_broken_folders), cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_contract),       cmocka_unit_test(test_contract_problems),
-        cmocka_unit_test(test_contract_blockers), cmocka_unit_test(test_contract_words),
+        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_broken_index),
+        cmocka_unit_test(test_no_index),
+        cmocka_unit_test(test_many_tensors),
+        cmocka_unit_test(test_sidecar_rules),
+        cmocka_unit_test(test_sidecar_hides),
+        cmocka_unit_test(test_sidecar_path_tricks),
+        cmocka_unit_test(test_head_sources),
+        cmocka_unit_test(test_broken_folders),
+        cmocka_unit_test(test_steps),
+        cmocka_unit_test(test_contract),
+        cmocka_unit_test(test_contract_problems),
+        cmocka_unit_test(test_contract_blockers),
+        cmocka_unit_test(test_contract_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Contract: a config is read whole or refused by the name of the key; no key that changes the mathematics has a silent default. */
+/* Contract: a config is read whole or refused by the name of the key; no key that changes the mathematics has
+ * a silent default. */
 #include "tests/support.h"
 
 #include <math.h>
@@ -16,7 +17,10 @@ static json_t *sample(void)
     return v;
 }
 
-static json_t *text_of(json_t *root) { return json_object_get(root, "text_config"); }
+static json_t *text_of(json_t *root)
+{
+    return json_object_get(root, "text_config");
+}
 
 static bool read_config(const json_t *root, const json_t *generation, struct config *c, struct alula_error *e)
 {
@@ -30,8 +34,7 @@ static void expect_refusal(json_t *root, enum alula_code code, const char *part)
 {
     struct alula_error e = {0};
     struct config c = {.n_layers = -7};
-    if (read_config(root, NULL, &c, &e))
-        fail_msg("read, expected \"%s\"", part);
+    if (read_config(root, NULL, &c, &e)) fail_msg("read, expected \"%s\"", part);
     if (!strstr(e.message, part) || !strstr(e.message, "config.json") || (int)code != (int)e.code)
         fail_msg("code %d \"%s\", expected %d \"%s\"", e.code, e.message, code, part);
     assert_int_equal(c.n_layers, -7);
@@ -93,7 +96,8 @@ static void test_flat(void **state)
     (void)state;
     struct alula_error e;
     struct config a, b;
-    json_t *flat = json_parse_file(data_path("mtplx/variants/flat-config/files/config.json"), 1 << 20, 16, &e);
+    json_t *flat =
+        json_parse_file(data_path("mtplx/variants/flat-config/files/config.json"), 1 << 20, 16, &e);
     json_t *whole = json_parse_file(data_path("mtplx/variants/base/config.json"), 1 << 20, 16, &e);
     assert_ok(read_config(flat, NULL, &a, &e), e);
     assert_true(a.flat);
@@ -113,10 +117,23 @@ static void test_each_key_is_needed(void **state)
 {
     (void)state;
     static const char *const keys[] = {
-        "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings", "rms_norm_eps", "num_attention_heads",
-        "num_key_value_heads", "head_dim", "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim",
-        "linear_value_head_dim", "linear_conv_kernel_dim", "num_experts", "num_experts_per_tok",
-        "moe_intermediate_size", "shared_expert_intermediate_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "vocab_size",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "linear_num_key_heads",
+        "linear_num_value_heads",
+        "linear_key_head_dim",
+        "linear_value_head_dim",
+        "linear_conv_kernel_dim",
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "shared_expert_intermediate_size",
     };
     char quoted[80];
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -161,27 +178,34 @@ static void test_absurd_values(void **state)
         {"hidden_size", "\"128\"", ALULA_FORMAT, "\"hidden_size\""},
         {"hidden_size", "null", ALULA_FORMAT, "\"hidden_size\""},
         {"num_hidden_layers", "1001", ALULA_FORMAT, "\"num_hidden_layers\""},
-        {"num_hidden_layers", "5", ALULA_MISMATCH, "\"layer_types\" has 4 entries, \"num_hidden_layers\" is 5"},
+        {"num_hidden_layers", "5", ALULA_MISMATCH,
+         "\"layer_types\" has 4 entries, \"num_hidden_layers\" is 5"},
         {"vocab_size", "4194305", ALULA_FORMAT, "\"vocab_size\""},
-        {"vocab_size", "500", ALULA_FORMAT, "\"eos_token_id\" has a value that is no id below \"vocab_size\" 500"},
+        {"vocab_size", "500", ALULA_FORMAT,
+         "\"eos_token_id\" has a value that is no id below \"vocab_size\" 500"},
         {"num_experts", "4097", ALULA_FORMAT, "\"num_experts\""},
-        {"num_experts_per_tok", "9", ALULA_MISMATCH, "\"num_experts_per_tok\" 9 is more than \"num_experts\" 8"},
+        {"num_experts_per_tok", "9", ALULA_MISMATCH,
+         "\"num_experts_per_tok\" 9 is more than \"num_experts\" 8"},
         {"rms_norm_eps", "0", ALULA_FORMAT, "\"rms_norm_eps\""},
         {"rms_norm_eps", "1.0", ALULA_FORMAT, "\"rms_norm_eps\""},
-        {"num_key_value_heads", "3", ALULA_MISMATCH, "\"num_attention_heads\" 4 is no multiple of \"num_key_value_heads\" 3"},
-        {"num_attention_heads", "1024", ALULA_LIMIT, "\"num_attention_heads\" 1024 times \"head_dim\" 128 is more"},
+        {"num_key_value_heads", "3", ALULA_MISMATCH,
+         "\"num_attention_heads\" 4 is no multiple of \"num_key_value_heads\" 3"},
+        {"num_attention_heads", "1024", ALULA_LIMIT,
+         "\"num_attention_heads\" 1024 times \"head_dim\" 128 is more"},
         {"head_dim", "65", ALULA_MISMATCH, "\"head_dim\" 65 times \"partial_rotary_factor\" 0.25"},
         {"head_dim", "4", ALULA_MISMATCH, "is 1, expected an even number"},
         {"linear_num_key_heads", "3", ALULA_MISMATCH, "\"linear_num_value_heads\" 4 is no multiple of"},
         {"linear_conv_kernel_dim", "1", ALULA_UNSUPPORTED, "\"linear_conv_kernel_dim\" is 1"},
         {"linear_conv_kernel_dim", "17", ALULA_FORMAT, "\"linear_conv_kernel_dim\""},
-        {"layer_types", "[\"linear_attention\",\"linear_attention\",\"sliding_attention\",\"full_attention\"]", ALULA_UNSUPPORTED,
-         "\"layer_types\"[2] is \"sliding_attention\""},
+        {"layer_types",
+         "[\"linear_attention\",\"linear_attention\",\"sliding_attention\",\"full_attention\"]",
+         ALULA_UNSUPPORTED, "\"layer_types\"[2] is \"sliding_attention\""},
         {"layer_types", "3", ALULA_MISMATCH, "\"layer_types\""},
         {"mlp_only_layers", "[4]", ALULA_FORMAT, "\"mlp_only_layers\"[0] is no layer below 4"},
         {"mlp_only_layers", "[1]", ALULA_FORMAT, "\"intermediate_size\""},
         {"eos_token_id", "512", ALULA_FORMAT, "\"eos_token_id\""},
-        {"eos_token_id", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", ALULA_LIMIT, "\"eos_token_id\" has 17 ids"},
+        {"eos_token_id", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", ALULA_LIMIT,
+         "\"eos_token_id\" has 17 ids"},
         {"model_type", "\"llama\"", ALULA_UNSUPPORTED, "\"model_type\" is \"llama\""},
         {"hidden_act", "\"gelu\"", ALULA_UNSUPPORTED, "\"hidden_act\" is \"gelu\""},
         {"attention_bias", "true", ALULA_UNSUPPORTED, "\"attention_bias\" is true"},
@@ -192,15 +216,18 @@ static void test_absurd_values(void **state)
         {"final_logit_softcapping", "30.0", ALULA_UNSUPPORTED, "\"final_logit_softcapping\" is set"},
         {"scoring_func", "\"sigmoid\"", ALULA_UNSUPPORTED, "\"scoring_func\" is \"sigmoid\""},
         {"output_gate_type", "\"sigmoid\"", ALULA_UNSUPPORTED, "\"output_gate_type\" is \"sigmoid\""},
-        {"mtp_use_dedicated_embeddings", "true", ALULA_UNSUPPORTED, "\"mtp_use_dedicated_embeddings\" is set"},
+        {"mtp_use_dedicated_embeddings", "true", ALULA_UNSUPPORTED,
+         "\"mtp_use_dedicated_embeddings\" is set"},
         {"rope_parameters", "{\"rope_type\":\"yarn\",\"rope_theta\":1e7,\"factor\":4}", ALULA_UNSUPPORTED,
          "\"rope_type\" is \"yarn\""},
-        {"rope_scaling", "{\"type\":\"linear\",\"factor\":4}", ALULA_UNSUPPORTED, "\"rope_type\" is \"linear\""},
+        {"rope_scaling", "{\"type\":\"linear\",\"factor\":4}", ALULA_UNSUPPORTED,
+         "\"rope_type\" is \"linear\""},
         {"rope_parameters", "[]", ALULA_FORMAT, "rope_parameters is not an object"},
         {"rope_theta", "10000.0", ALULA_MISMATCH, "stands there twice"},
         {"partial_rotary_factor", "0.5", ALULA_MISMATCH, "stands there twice"},
         {"partial_rotary_factor", "1.5", ALULA_FORMAT, "\"partial_rotary_factor\""},
-        {"tie_word_embeddings", "true", ALULA_MISMATCH, "\"tie_word_embeddings\" is false at the top and true in text_config"},
+        {"tie_word_embeddings", "true", ALULA_MISMATCH,
+         "\"tie_word_embeddings\" is false at the top and true in text_config"},
         {"mtp_num_hidden_layers", "-1", ALULA_FORMAT, "\"mtp_num_hidden_layers\""},
         {"dtype", "\"int8\"", ALULA_UNSUPPORTED, "\"dtype\" is \"int8\""},
     };
@@ -210,7 +237,8 @@ static void test_absurd_values(void **state)
         json_t *value = json_parse(cases[i].value, strlen(cases[i].value), 4, "test", &e);
         assert_ok(value, e);
         json_object_set_new(text_of(root), cases[i].key, value);
-        if (!strcmp(cases[i].key, "num_attention_heads")) /* 1024 heads of 64 are 65536 wide: one step too far needs wider heads */
+        if (!strcmp(cases[i].key, "num_attention_heads")) /* 1024 heads of 64 are 65536 wide: one step too far
+                                                             needs wider heads */
             json_object_set_new(text_of(root), "head_dim", json_integer(128));
         expect_refusal(root, cases[i].code, cases[i].part);
     }
@@ -241,7 +269,8 @@ static void test_rope_spellings(void **state)
         "{\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e6,\"partial_rotary_factor\":0.25}}",
         "{\"rope_parameters\":{\"type\":\"default\",\"rope_theta\":1000000},\"partial_rotary_factor\":0.25}",
         "{\"rope_theta\":1000000.0,\"partial_rotary_factor\":0.25,\"rope_scaling\":null}",
-        "{\"rope_scaling\":{\"type\":\"mrope\",\"mrope_section\":[3,3,2]},\"rope_theta\":1000000,\"partial_rotary_factor\":0.25}",
+        "{\"rope_scaling\":{\"type\":\"mrope\",\"mrope_section\":[3,3,2]},\"rope_theta\":1000000,\"partial_"
+        "rotary_factor\":0.25}",
     };
     for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
         struct alula_error e;
@@ -306,10 +335,14 @@ static void test_dense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_flat),
-        cmocka_unit_test(test_each_key_is_needed), cmocka_unit_test(test_absurd_values),
-        cmocka_unit_test(test_not_objects),   cmocka_unit_test(test_rope_spellings),
-        cmocka_unit_test(test_absent_is_usual), cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_flat),
+        cmocka_unit_test(test_each_key_is_needed),
+        cmocka_unit_test(test_absurd_values),
+        cmocka_unit_test(test_not_objects),
+        cmocka_unit_test(test_rope_spellings),
+        cmocka_unit_test(test_absent_is_usual),
+        cmocka_unit_test(test_dense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Contract: a safetensors file that opens can be used without another look; every other file ends in one sentence. */
+/* Contract: a safetensors file that opens can be used without another look; every other file ends in one
+ * sentence. */
 #include "tests/support.h"
 
 #include <inttypes.h>
@@ -26,8 +27,7 @@ static void write_claiming(uint64_t length, const char *header, size_t data_len)
 {
     size_t n = strlen(header);
     unsigned char *b = calloc(1, 8 + n + data_len + 1);
-    for (int i = 0; i < 8; i++)
-        b[i] = (unsigned char)(length >> 8 * i);
+    for (int i = 0; i < 8; i++) b[i] = (unsigned char)(length >> 8 * i);
     memcpy(b + 8, header, n);
     write_bytes(b, 8 + n + data_len);
     free(b);
@@ -37,8 +37,7 @@ static void expect(enum alula_code code, const char *part)
 {
     struct alula_error e = {0};
     struct st_file *f = NULL;
-    if (st_open(&f, path, &e))
-        fail_msg("opened, expected \"%s\"", part);
+    if (st_open(&f, path, &e)) fail_msg("opened, expected \"%s\"", part);
     assert_null(f);
     if (!strstr(e.message, part) || e.code != code)
         fail_msg("code %d \"%s\", expected %d \"%s\"", e.code, e.message, code, part);
@@ -74,7 +73,8 @@ static void test_frame(void **state)
     expect_header("{} x", 0, ALULA_FORMAT, "not valid JSON");
     expect_header("{\"a\":[[[[[[[[1]]]]]]]]}", 0, ALULA_LIMIT, "nested more than 8 deep");
     expect_header("{\"\xff\":1}", 0, ALULA_FORMAT, "not valid JSON");
-    expect_header("{\"a\":" T("[1]", "0", "4") ",\"a\":" T("[1]", "0", "4") "}", 4, ALULA_FORMAT, "duplicate");
+    expect_header("{\"a\":" T("[1]", "0", "4") ",\"a\":" T("[1]", "0", "4") "}", 4, ALULA_FORMAT,
+                  "duplicate");
 }
 
 static void test_entries(void **state)
@@ -82,23 +82,32 @@ static void test_entries(void **state)
     (void)state;
     char name[700], header[1400];
     expect_header("{\"w\":3}", 0, ALULA_FORMAT, "the entry of tensor w is not an object");
-    expect_header("{\"w\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, ALULA_FORMAT, "tensor w has no \"dtype\"");
-    expect_header("{\"w\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, ALULA_UNSUPPORTED,
-                  "tensor w has type \"F8_E4M3\"");
+    expect_header("{\"w\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, ALULA_FORMAT,
+                  "tensor w has no \"dtype\"");
+    expect_header("{\"w\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4,
+                  ALULA_UNSUPPORTED, "tensor w has type \"F8_E4M3\"");
     expect_header("{\"w\":{\"dtype\":\"bf16\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, ALULA_UNSUPPORTED,
                   "tensor w has type \"bf16\"");
-    expect_header("{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, ALULA_FORMAT, "tensor w has no \"shape\"");
-    expect_header("{\"w\":" T("[1,1,1,1,1,1,1,1,1]", "0", "4") "}", 4, ALULA_LIMIT, "tensor w has 9 dimensions");
+    expect_header("{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, ALULA_FORMAT,
+                  "tensor w has no \"shape\"");
+    expect_header("{\"w\":" T("[1,1,1,1,1,1,1,1,1]", "0", "4") "}", 4, ALULA_LIMIT,
+                  "tensor w has 9 dimensions");
     expect_header("{\"w\":" T("[-1]", "0", "4") "}", 4, ALULA_FORMAT, "dimension 0 of tensor w");
     expect_header("{\"w\":" T("[1,2.0]", "0", "4") "}", 4, ALULA_FORMAT, "dimension 1 of tensor w");
-    expect_header("{\"w\":" T("[4294967296,4294967296]", "0", "4") "}", 4, ALULA_FORMAT, "more bytes than can be counted");
-    expect_header("{\"w\":" T("[9223372036854775807]", "0", "4") "}", 4, ALULA_FORMAT, "more bytes than can be counted");
-    expect_header("{\"w\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, ALULA_FORMAT, "tensor w has no \"data_offsets\"");
-    expect_header("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 8, ALULA_FORMAT, "\"data_offsets\"");
+    expect_header("{\"w\":" T("[4294967296,4294967296]", "0", "4") "}", 4, ALULA_FORMAT,
+                  "more bytes than can be counted");
+    expect_header("{\"w\":" T("[9223372036854775807]", "0", "4") "}", 4, ALULA_FORMAT,
+                  "more bytes than can be counted");
+    expect_header("{\"w\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, ALULA_FORMAT,
+                  "tensor w has no \"data_offsets\"");
+    expect_header("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 8, ALULA_FORMAT,
+                  "\"data_offsets\"");
     expect_header("{\"w\":" T("[1]", "4", "0") "}", 4, ALULA_FORMAT, "from 4 to 0, which is no range");
     expect_header("{\"w\":" T("[1]", "-4", "0") "}", 4, ALULA_FORMAT, "from -4 to 0, which is no range");
-    expect_header("{\"w\":" T("[2]", "0", "8") "}", 4, ALULA_FORMAT, "tensor w ends at byte 8 of the data, but the file has only 4");
-    expect_header("{\"w\":" T("[3]", "0", "8") "}", 8, ALULA_FORMAT, "tensor w has 8 bytes, but its shape and type ask for 12");
+    expect_header("{\"w\":" T("[2]", "0", "8") "}", 4, ALULA_FORMAT,
+                  "tensor w ends at byte 8 of the data, but the file has only 4");
+    expect_header("{\"w\":" T("[3]", "0", "8") "}", 8, ALULA_FORMAT,
+                  "tensor w has 8 bytes, but its shape and type ask for 12");
     expect_header("{\"\":" T("[1]", "0", "4") "}", 4, ALULA_LIMIT, "name has 0 bytes");
     expect_header("{\"a\\u001bb\":" T("[1]", "0", "4") "}", 4, ALULA_FORMAT, "control character at byte 1");
     memset(name, 'n', sizeof name - 1);
@@ -114,11 +123,14 @@ static void test_cover(void **state)
     (void)state;
     expect_header("{\"a\":" T("[2]", "0", "8") ",\"b\":" T("[2]", "4", "12") "}", 12, ALULA_FORMAT,
                   "tensor b overlaps tensor a");
-    expect_header("{\"a\":" T("[1]", "0", "4") ",\"b\":" T("[1]", "0", "4") "}", 4, ALULA_FORMAT, "overlaps tensor");
+    expect_header("{\"a\":" T("[1]", "0", "4") ",\"b\":" T("[1]", "0", "4") "}", 4, ALULA_FORMAT,
+                  "overlaps tensor");
     expect_header("{\"a\":" T("[1]", "0", "4") ",\"b\":" T("[1]", "8", "12") "}", 12, ALULA_FORMAT,
                   "4 bytes before tensor b belong to no tensor");
-    expect_header("{\"a\":" T("[1]", "4", "8") "}", 8, ALULA_FORMAT, "4 bytes before tensor a belong to no tensor");
-    expect_header("{\"a\":" T("[1]", "0", "4") "}", 7, ALULA_FORMAT, "3 bytes at the end belong to no tensor");
+    expect_header("{\"a\":" T("[1]", "4", "8") "}", 8, ALULA_FORMAT,
+                  "4 bytes before tensor a belong to no tensor");
+    expect_header("{\"a\":" T("[1]", "0", "4") "}", 7, ALULA_FORMAT,
+                  "3 bytes at the end belong to no tensor");
     expect_header("{}", 1, ALULA_FORMAT, "1 bytes at the end belong to no tensor");
 }
 
@@ -129,8 +141,8 @@ static void test_valid_oddities(void **state)
     struct alula_error e;
     struct st_file *f;
     char shape[64];
-    const char *header = "{\"z\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]},\"a\":" T("[1,2]", "1", "9")
-                         ",\"none\":" T("[0,5]", "1", "1") ",\"__metadata__\":{\"format\":\"pt\"}}   ";
+    const char *header = "{\"z\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]},\"a\":" T(
+        "[1,2]", "1", "9") ",\"none\":" T("[0,5]", "1", "1") ",\"__metadata__\":{\"format\":\"pt\"}}   ";
     write_claiming(strlen(header), header, 9);
     assert_ok(st_open(&f, path, &e), e);
     assert_int_equal(f->n_tensors, 3);
@@ -160,7 +172,7 @@ static void test_empty_file(void **state)
     expect(ALULA_NOT_FOUND, "t.safetensors");
 }
 
-/* ---- writer ------------------------------------------------------------------------------------------------------ */
+/* ---- writer ---------------------------------------------------------------------------------- */
 
 static struct st_writer *open_writer(const json_t *metadata)
 {
@@ -180,8 +192,7 @@ static void test_round_trip(void **state)
     json_t *metadata = json_pack("{s:s}", "format", "mlx");
     const uint64_t shape[3] = {2, 1, 3};
     unsigned char data[12 + 1 + 8];
-    for (size_t i = 0; i < sizeof data; i++)
-        data[i] = (unsigned char)(i * 37);
+    for (size_t i = 0; i < sizeof data; i++) data[i] = (unsigned char)(i * 37);
     struct st_writer *w = open_writer(metadata);
     assert_ok(st_writer_declare(w, "w.\"\xc3\xa9", DT_BF16, 3, shape, &e), e);
     assert_ok(st_writer_declare(w, "scalar", DT_U8, 0, NULL, &e), e);
@@ -243,7 +254,7 @@ static void test_writer_unwritable(void **state)
     assert_non_null(strstr(e.message, "absent"));
 }
 
-/* ---- mutations --------------------------------------------------------------------------------------------------- */
+/* ---- mutations ------------------------------------------------------------------------------- */
 
 static uint32_t seed = 20261124;
 static uint32_t random32(void)
@@ -261,8 +272,7 @@ static void check_sound(const struct st_file *f)
     for (size_t i = 0; i < f->n_tensors; i++) {
         const struct tensor *t = &f->tensors[i];
         uint64_t bytes = dtype_size(t->dtype);
-        for (int d = 0; d < t->n_dims; d++)
-            bytes *= t->shape[d];
+        for (int d = 0; d < t->n_dims; d++) bytes *= t->shape[d];
         assert_int_equal(bytes, t->n_bytes);
         assert_true(t->data >= f->map.data + 8 && t->data + t->n_bytes <= f->map.data + f->map.len);
         sum += t->n_bytes;
@@ -275,8 +285,8 @@ static void test_mutations(void **state)
 {
     (void)state;
     static const char tokens[] = "0123456789-[]{},:\"eF";
-    const char *header = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":" T("[2,3]", "0", "24") ",\"b.c\":" T("[4]", "24", "40")
-                         ",\"d\":{\"dtype\":\"BF16\",\"shape\":[1,1,2],\"data_offsets\":[40,44]}}";
+    const char *header = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":" T("[2,3]", "0", "24") ",\"b.c\":" T(
+        "[4]", "24", "40") ",\"d\":{\"dtype\":\"BF16\",\"shape\":[1,1,2],\"data_offsets\":[40,44]}}";
     size_t n = strlen(header), total = 8 + n + 44;
     unsigned char base[512] = {0}, b[512];
     struct alula_error e;
@@ -297,8 +307,7 @@ static void test_mutations(void **state)
             else
                 b[at] = (unsigned char)tokens[random32() % (sizeof tokens - 1)];
         }
-        if (random32() % 8 == 0)
-            len = random32() % (total + 8);
+        if (random32() % 8 == 0) len = random32() % (total + 8);
         assert_int_equal(ftruncate(fd, 0), 0);
         assert_int_equal(pwrite(fd, b, len, 0), len);
         e.message[0] = '\0';
@@ -310,7 +319,8 @@ static void test_mutations(void **state)
             assert_int_not_equal(e.message[0], 0);
         }
     }
-    /* Names and metadata may change without harm, so some must open; else the loop would test nothing behind the JSON. */
+    /* Names and metadata may change without harm, so some must open; else the loop would test nothing behind
+     * the JSON. */
     assert_true(n_opened > 50);
     close(fd);
 }
@@ -328,8 +338,7 @@ static void test_out_of_memory(void **state)
         mem_fail_after(n);
         ok = st_open(&f, path, &e);
         mem_fail_after(-1);
-        if (!ok && e.code != ALULA_NOMEM)
-            fail_msg("allocation %d: code %d \"%s\"", n, e.code, e.message);
+        if (!ok && e.code != ALULA_NOMEM) fail_msg("allocation %d: code %d \"%s\"", n, e.code, e.message);
     }
     st_close(f);
     assert_true(n > 10);

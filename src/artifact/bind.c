@@ -20,7 +20,7 @@ struct bind_name {
     bool used;
 };
 
-/* ---- the table --------------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {
@@ -32,8 +32,7 @@ static struct bind_name *find(const struct binder *b, const char *at, const char
     char key[KEY_MAX];
     struct bind_name wanted = {.key = key};
     int n = snprintf(key, sizeof key, "%s%s%s", at, module, leaf);
-    if (n < 0 || (size_t)n >= sizeof key || b->n == 0)
-        return NULL;
+    if (n < 0 || (size_t)n >= sizeof key || b->n == 0) return NULL;
     return bsearch(&wanted, b->names, b->n, sizeof wanted, by_key);
 }
 
@@ -67,8 +66,7 @@ bool bind_begin(struct binder *b, const struct checkpoint *cp, enum tensor_part 
 {
     *b = (struct binder){.cp = cp, .part = part, .arena = arena, .e = e};
     b->names = mem_zalloc(cp->n_tensors + 1, sizeof *b->names);
-    if (!b->names)
-        return err_set(e, ALULA_NOMEM, "%s: no memory for %zu names", cp->dir, cp->n_tensors);
+    if (!b->names) return err_set(e, ALULA_NOMEM, "%s: no memory for %zu names", cp->dir, cp->n_tensors);
     for (size_t i = 0; i < cp->n_tensors; i++) {
         const char *key;
         enum tensor_part found = layout_part(cp->tensors[i]->name, &key);
@@ -99,7 +97,7 @@ void bind_end(struct binder *b)
     b->names = NULL;
 }
 
-/* ---- complaints -------------------------------------------------------------------------------------------------- */
+/* ---- complaints ------------------------------------------------------------------------------ */
 
 __attribute__((format(printf, 2, 3))) static void list_add(struct bind_list *l, const char *fmt, ...)
 {
@@ -132,12 +130,12 @@ static void bad_shape(struct binder *b, const struct tensor *t, const char *expe
              tensor_shape_str(t, shape, sizeof shape), expected);
 }
 
-__attribute__((format(printf, 3, 4))) static void fatal(struct binder *b, enum alula_code code, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void fatal(struct binder *b, enum alula_code code,
+                                                        const char *fmt, ...)
 {
     char message[600];
     va_list ap;
-    if (b->failed)
-        return;
+    if (b->failed) return;
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
@@ -148,13 +146,10 @@ __attribute__((format(printf, 3, 4))) static void fatal(struct binder *b, enum a
 bool bind_finish(struct binder *b)
 {
     struct bind_list left = {0};
-    if (b->failed)
-        return false;
+    if (b->failed) return false;
     for (size_t i = 0; i < b->n; i++)
-        if (!b->names[i].used)
-            list_add(&left, "%s", b->names[i].tensor->name);
-    if (!b->missing.n && !b->shapes.n && !left.n)
-        return true;
+        if (!b->names[i].used) list_add(&left, "%s", b->names[i].tensor->name);
+    if (!b->missing.n && !b->shapes.n && !left.n) return true;
     char text[960] = "";
     const struct {
         const struct bind_list *list;
@@ -163,14 +158,15 @@ bool bind_finish(struct binder *b)
     for (int i = 0; i < 3; i++) {
         size_t len = strlen(text), n = parts[i].list->n;
         if (n)
-            snprintf(text + len, sizeof text - len, "%s%zu tensor%s %s: %s", len ? "; " : "", n, n > 1 ? "s" : "",
-                     parts[i].what, parts[i].list->text);
+            snprintf(text + len, sizeof text - len, "%s%zu tensor%s %s: %s", len ? "; " : "", n,
+                     n > 1 ? "s" : "", parts[i].what, parts[i].list->text);
     }
-    return err_set(b->e, b->missing.n && !b->shapes.n ? ALULA_NOT_FOUND : ALULA_MISMATCH, "%s: %s of %s do not fit; %s",
-                   b->cp->dir, "the tensors", b->part == PART_HEAD ? "the MTP head" : "the trunk", text);
+    return err_set(b->e, b->missing.n && !b->shapes.n ? ALULA_NOT_FOUND : ALULA_MISMATCH,
+                   "%s: the tensors of %s do not fit; %s", b->cp->dir,
+                   b->part == PART_HEAD ? "the MTP head" : "the trunk", text);
 }
 
-/* ---- vectors ----------------------------------------------------------------------------------------------------- */
+/* ---- vectors --------------------------------------------------------------------------------- */
 
 static bool is_float(enum dtype t)
 {
@@ -181,8 +177,7 @@ static bool shape_is(const struct tensor *t, int n_dims, uint64_t a, uint64_t b,
 {
     const uint64_t dims[3] = {a, b, c};
     bool ok = t->n_dims == n_dims;
-    for (int i = 0; ok && i < n_dims; i++)
-        ok = t->shape[i] == dims[i];
+    for (int i = 0; ok && i < n_dims; i++) ok = t->shape[i] == dims[i];
     return ok;
 }
 
@@ -202,12 +197,10 @@ static void take_values(struct binder *b, struct vector *v, const struct tensor 
             fatal(b, ALULA_FORMAT, "%s: tensor %s is not finite at value %zu", t->file->path, t->name, i);
             return;
         }
-        if (v->add_one)
-            gain[i] += 1.0f;
+        if (v->add_one) gain[i] += 1.0f;
         any = any || gain[i] != 0;
     }
-    if (norm && !any)
-        fatal(b, ALULA_FORMAT, "%s: the gain %s is zero everywhere", t->file->path, t->name);
+    if (norm && !any) fatal(b, ALULA_FORMAT, "%s: the gain %s is zero everywhere", t->file->path, t->name);
     v->gain = gain;
     v->source = t;
 }
@@ -229,7 +222,8 @@ void bind_vector(struct binder *b, struct vector *v, uint64_t n, bool norm, cons
     take_values(b, v, hit->tensor, n, norm);
 }
 
-void bind_conv(struct binder *b, struct vector *v, uint64_t channels, uint64_t taps, const char *at, const char *name)
+void bind_conv(struct binder *b, struct vector *v, uint64_t channels, uint64_t taps, const char *at,
+               const char *name)
 {
     struct bind_name *hit = find(b, at, name, "");
     char expected[96];
@@ -240,39 +234,38 @@ void bind_conv(struct binder *b, struct vector *v, uint64_t channels, uint64_t t
     hit->used = true;
     if (!is_float(hit->tensor->dtype) ||
         !(shape_is(hit->tensor, 3, channels, 1, taps) || shape_is(hit->tensor, 3, channels, taps, 1))) {
-        snprintf(expected, sizeof expected, "floats [%" PRIu64 ", 1, %" PRIu64 "] or [%" PRIu64 ", %" PRIu64 ", 1]",
-                 channels, taps, channels, taps);
+        snprintf(expected, sizeof expected,
+                 "floats [%" PRIu64 ", 1, %" PRIu64 "] or [%" PRIu64 ", %" PRIu64 ", 1]", channels, taps,
+                 channels, taps);
         bad_shape(b, hit->tensor, expected);
         return;
     }
     take_values(b, v, hit->tensor, channels * taps, false);
 }
 
-/* ---- matrices ---------------------------------------------------------------------------------------------------- */
+/* ---- matrices -------------------------------------------------------------------------------- */
 
-/* The entry of a module in the config's quantization objects, or NULL. *ret_mode: the mode that rules without one. */
-static const json_t *quant_entry(const struct binder *b, const char *at, const char *module, const char **ret_mode)
+/* The entry of a module in the config's quantization objects, or NULL. *ret_mode: the mode that rules without
+ * one. */
+static const json_t *quant_entry(const struct binder *b, const char *at, const char *module,
+                                 const char **ret_mode)
 {
     const json_t *places[2] = {NULL, b->cp->quantization};
     char key[KEY_MAX];
     *ret_mode = NULL;
-    if (b->part == PART_HEAD)
-        places[0] = json_object_get(b->cp->config_json, "mtplx_mtp_quantization");
+    if (b->part == PART_HEAD) places[0] = json_object_get(b->cp->config_json, "mtplx_mtp_quantization");
     for (int i = 0; i < 2; i++) {
-        if (!*ret_mode)
-            *ret_mode = json_string_value(json_object_get(places[i], "mode"));
+        if (!*ret_mode) *ret_mode = json_string_value(json_object_get(places[i], "mode"));
         for (const char *const *p = layout_prefixes(b->part); *p; p++) {
             snprintf(key, sizeof key, "%s%s%s", *p, at, module);
             const json_t *entry = json_object_get(places[i], key);
             /* Inside mtplx_mtp_quantization modules stand without a prefix. */
             entry = entry ? entry : json_object_get(places[i], key + strlen(*p));
-            if (entry)
-                return entry;
+            if (entry) return entry;
         }
         snprintf(key, sizeof key, "language_model.%s%s", at, module); /* "language_model.lm_head" */
         const json_t *entry = json_object_get(places[i], key);
-        if (entry)
-            return entry;
+        if (entry) return entry;
     }
     return NULL;
 }
@@ -283,24 +276,25 @@ static bool check_entry(struct binder *b, const struct tensor *weight, int bits,
 {
     const char *mode;
     const json_t *entry = quant_entry(b, at, module, &mode);
-    if (entry)
-        mode = json_string_value(json_object_get(entry, "mode"));
+    if (entry) mode = json_string_value(json_object_get(entry, "mode"));
     if (mode && strcmp(mode, "affine")) {
-        fatal(b, ALULA_UNSUPPORTED, "%s: %s is quantized in mode \"%.40s\", alula reads \"affine\" only", b->cp->dir,
-              weight->name, mode);
+        fatal(b, ALULA_UNSUPPORTED, "%s: %s is quantized in mode \"%.40s\", alula reads \"affine\" only",
+              b->cp->dir, weight->name, mode);
         return false;
     }
     if (json_is_false(entry)) {
-        fatal(b, ALULA_MISMATCH, "%s: %s is packed, but config.json says that the module is not quantized", b->cp->dir,
-              weight->name);
+        fatal(b, ALULA_MISMATCH, "%s: %s is packed, but config.json says that the module is not quantized",
+              b->cp->dir, weight->name);
         return false;
     }
-    if (!bits)
-        return true;
-    const json_t *said_bits = json_object_get(entry, "bits"), *said_group = json_object_get(entry, "group_size");
-    if ((said_bits && json_integer_value(said_bits) != bits) || (said_group && json_integer_value(said_group) != group)) {
-        fatal(b, ALULA_MISMATCH, "%s: %s has %d bits and groups of %d by its shape, config.json says %d and %d",
-              b->cp->dir, weight->name, bits, group, (int)json_integer_value(said_bits),
+    if (!bits) return true;
+    const json_t *said_bits = json_object_get(entry, "bits"),
+                 *said_group = json_object_get(entry, "group_size");
+    if ((said_bits && json_integer_value(said_bits) != bits) ||
+        (said_group && json_integer_value(said_group) != group)) {
+        fatal(b, ALULA_MISMATCH,
+              "%s: %s has %d bits and groups of %d by its shape, config.json says %d and %d", b->cp->dir,
+              weight->name, bits, group, (int)json_integer_value(said_bits),
               (int)json_integer_value(said_group));
         return false;
     }
@@ -331,47 +325,46 @@ static void expected_shape(const struct wanted *w, uint64_t cols, char *out, siz
         snprintf(out, cap, "[%" PRIu64 ", %" PRIu64 "]", w->rows, cols);
 }
 
-static void take_packed(struct binder *b, struct matrix *m, const struct wanted *w, const struct tensor *weight,
-                        struct bind_name *scales, struct bind_name *biases)
+static void take_packed(struct binder *b, struct matrix *m, const struct wanted *w,
+                        const struct tensor *weight, struct bind_name *scales, struct bind_name *biases)
 {
     uint64_t words = 0, groups = 0, bias_groups = 0;
     char shape[96], expected[160];
-    if (scales)
-        scales->used = true;
-    if (biases)
-        biases->used = true;
+    if (scales) scales->used = true;
+    if (biases) biases->used = true;
     /* Modes without biases have other rules for scales too, so the mode is the first thing to look at. */
-    if (!check_entry(b, weight, 0, 0, w->at, w->module))
-        return;
+    if (!check_entry(b, weight, 0, 0, w->at, w->module)) return;
     if (!scales || !biases) {
         missing(b, w->at, w->module, scales ? ".biases" : ".scales");
         return;
     }
-    if (weight->dtype != DT_U32 || !front_is(weight, w->n_stack, w->rows, &words) || words * 32 % w->cols != 0 ||
-        words > UINT32_MAX) {
+    if (weight->dtype != DT_U32 || !front_is(weight, w->n_stack, w->rows, &words) ||
+        words > w->cols || words * 32 % w->cols != 0) {
         expected_shape(w, w->cols, shape, sizeof shape);
         snprintf(expected, sizeof expected, "U32 codes of %s", shape);
         bad_shape(b, weight, expected);
         return;
     }
     int bits = (int)(words * 32 / w->cols);
-    if (!is_float(scales->tensor->dtype) || !front_is(scales->tensor, w->n_stack, w->rows, &groups) || groups == 0 ||
-        w->cols % groups != 0 || !quant_supported(bits, (int)(w->cols / groups))) {
-        snprintf(expected, sizeof expected, "scales of %" PRIu64 " rows of %" PRIu64 " columns at %d bits in groups of "
-                 "32, 64 or 128", w->rows, w->cols, bits);
+    if (!is_float(scales->tensor->dtype) || !front_is(scales->tensor, w->n_stack, w->rows, &groups) ||
+        groups == 0 || w->cols % groups != 0 || !quant_supported(bits, (int)(w->cols / groups))) {
+        snprintf(expected, sizeof expected,
+                 "scales of %" PRIu64 " rows of %" PRIu64 " columns at %d bits in groups of "
+                 "32, 64 or 128",
+                 w->rows, w->cols, bits);
         bad_shape(b, quant_supported(bits, 64) ? scales->tensor : weight, expected);
         return;
     }
     if (biases->tensor->dtype != scales->tensor->dtype ||
         !front_is(biases->tensor, w->n_stack, w->rows, &bias_groups) || bias_groups != groups) {
         expected_shape(w, groups, shape, sizeof shape);
-        snprintf(expected, sizeof expected, "%s %s like the scales", dtype_name(scales->tensor->dtype), shape);
+        snprintf(expected, sizeof expected, "%s %s like the scales", dtype_name(scales->tensor->dtype),
+                 shape);
         bad_shape(b, biases->tensor, expected);
         return;
     }
     int group = (int)(w->cols / groups);
-    if (!check_entry(b, weight, bits, group, w->at, w->module))
-        return;
+    if (!check_entry(b, weight, bits, group, w->at, w->module)) return;
     m->type = DT_U32;
     m->scale_type = scales->tensor->dtype;
     m->bits = (uint8_t)bits;
@@ -381,8 +374,8 @@ static void take_packed(struct binder *b, struct matrix *m, const struct wanted 
     m->biases = biases->tensor->data;
 }
 
-void bind_stack(struct binder *b, struct matrix *m, uint64_t n_stack, uint64_t rows, uint64_t cols, const char *at,
-                const char *module)
+void bind_stack(struct binder *b, struct matrix *m, uint64_t n_stack, uint64_t rows, uint64_t cols,
+                const char *at, const char *module)
 {
     struct wanted w = {n_stack, rows, cols, at, module};
     struct bind_name *weight = find(b, at, module, ".weight");
@@ -390,8 +383,7 @@ void bind_stack(struct binder *b, struct matrix *m, uint64_t n_stack, uint64_t r
     uint64_t last;
     char expected[96];
     *m = (struct matrix){.rows = (uint32_t)(n_stack ? n_stack * rows : rows), .cols = (uint32_t)cols};
-    if (!weight)
-        weight = find(b, at, module, ""); /* Hugging Face's fused experts have no leaf */
+    if (!weight) weight = find(b, at, module, ""); /* Hugging Face's fused experts have no leaf */
     if (!weight) {
         missing(b, at, module, ".weight");
         return;
@@ -411,7 +403,8 @@ void bind_stack(struct binder *b, struct matrix *m, uint64_t n_stack, uint64_t r
     m->data = t->data;
 }
 
-void bind_matrix(struct binder *b, struct matrix *m, uint64_t rows, uint64_t cols, const char *at, const char *module)
+void bind_matrix(struct binder *b, struct matrix *m, uint64_t rows, uint64_t cols, const char *at,
+                 const char *module)
 {
     bind_stack(b, m, 0, rows, cols, at, module);
 }

@@ -1,7 +1,7 @@
 /* bind.h - one part of a checkpoint (trunk or head) as a table of names, out of which modules are taken.
  *
- * Internal to weights.c and head.c. Every take marks its tensors as used; what is missing or mis-shaped is collected, and
- * bind_finish reports all of it together with what is left over. */
+ * Internal to weights.c and head.c. Every take marks its tensors as used; what is missing or mis-shaped is
+ * collected, and bind_finish reports all of it together with what is left over. */
 #ifndef ARTIFACT_BIND_H
 #define ARTIFACT_BIND_H
 
@@ -22,10 +22,10 @@ struct binder {
     struct arena *arena;
     struct bind_name *names; /* [n], sorted by key */
     size_t n;
-    char prefix[64];         /* what stands before the keys in this folder, for messages */
-    bool add_one;            /* the norms of this set are zero-centred */
+    char prefix[64]; /* what stands before the keys in this folder, for messages */
+    bool add_one;    /* the norms of this set are zero-centred */
     struct bind_list missing, shapes;
-    struct alula_error *e;   /* the first fatal error, when failed */
+    struct alula_error *e; /* the first fatal error, when failed */
     bool failed;
 };
 
@@ -46,12 +46,14 @@ const struct tensor *bind_peek(const struct binder *b, const char *at, const cha
 /* [n] values. norm: 1 is added if the set is zero-centred, and a gain of zeros is refused. */
 void bind_vector(struct binder *b, struct vector *v, uint64_t n, bool norm, const char *at, const char *name);
 /* conv1d's [channels][taps], whichever of the two axes behind the channels is 1. */
-void bind_conv(struct binder *b, struct vector *v, uint64_t channels, uint64_t taps, const char *at, const char *name);
+void bind_conv(struct binder *b, struct vector *v, uint64_t channels, uint64_t taps, const char *at,
+               const char *name);
 /* Module's weight as [rows][cols], plain or packed. */
-void bind_matrix(struct binder *b, struct matrix *m, uint64_t rows, uint64_t cols, const char *at, const char *module);
+void bind_matrix(struct binder *b, struct matrix *m, uint64_t rows, uint64_t cols, const char *at,
+                 const char *module);
 /* A module of n_stack equal matrices [rows][cols], as one matrix of n_stack*rows rows. */
-void bind_stack(struct binder *b, struct matrix *m, uint64_t n_stack, uint64_t rows, uint64_t cols, const char *at,
-                const char *module);
+void bind_stack(struct binder *b, struct matrix *m, uint64_t n_stack, uint64_t rows, uint64_t cols,
+                const char *at, const char *module);
 /* Rows [begin, begin+rows) of a matrix. */
 struct matrix bind_slice(const struct matrix *m, uint32_t begin, uint32_t rows);
 

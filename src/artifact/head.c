@@ -1,7 +1,7 @@
 /* head.c - binds the MTP head.
  *
- * Owns what the trunk has not: how the norm convention of a head is decided, how a head that belongs to another trunk is
- * recognised, and packing at load. Knows nothing of how the head is run. */
+ * Owns what the trunk has not: how the norm convention of a head is decided, how a head that belongs to
+ * another trunk is recognised, and packing at load. Knows nothing of how the head is run. */
 #include "artifact/head.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "artifact/quant.h"
 #include "base/json.h"
 
-/* ---- the norm convention -------------------------------------------------------------------------------------- */
+/* ---- the norm convention --------------------------------------------------------------------- */
 
 static bool ends_with(const char *s, const char *tail)
 {
@@ -23,16 +23,17 @@ bool trunk_is_raw(const struct checkpoint *cp, bool *ret_raw, bool *ret_known, s
     const struct tensor *raw = NULL, *mlx = NULL;
     for (size_t i = 0; i < cp->n_tensors; i++) {
         const struct tensor *t = cp->tensors[i];
-        if (t->n_dims != 3 || !ends_with(t->name, ".linear_attn.conv1d.weight"))
-            continue;
+        if (t->n_dims != 3 || !ends_with(t->name, ".linear_attn.conv1d.weight")) continue;
         if (t->shape[1] == 1 && t->shape[2] != 1)
             raw = t;
         else if (t->shape[2] == 1 && t->shape[1] != 1)
             mlx = t;
     }
     if (raw && mlx)
-        return err_set(e, ALULA_MISMATCH, "%s: %s is as Hugging Face writes it, %s as MLX does; one folder must be one or the "
-                       "other", cp->dir, raw->name, mlx->name);
+        return err_set(e, ALULA_MISMATCH,
+                       "%s: %s is as Hugging Face writes it, %s as MLX does; one folder must be one or the "
+                       "other",
+                       cp->dir, raw->name, mlx->name);
     *ret_known = raw || mlx;
     *ret_raw = raw != NULL;
     return true;
@@ -43,12 +44,13 @@ static const char *declared_encoding(const json_t *config)
 {
     const json_t *quant = json_object_get(config, "mtplx_mtp_quantization");
     const json_t *values[] = {
-        json_object_get(config, "mtplx_mtp_norm_encoding"), json_object_get(config, "mtp_norm_encoding"),
-        json_object_get(quant, "norm_encoding"), json_object_get(quant, "norm_weight_encoding"),
+        json_object_get(config, "mtplx_mtp_norm_encoding"),
+        json_object_get(config, "mtp_norm_encoding"),
+        json_object_get(quant, "norm_encoding"),
+        json_object_get(quant, "norm_weight_encoding"),
     };
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-        if (json_is_string(values[i]))
-            return json_string_value(values[i]);
+        if (json_is_string(values[i])) return json_string_value(values[i]);
     return NULL;
 }
 
@@ -56,28 +58,28 @@ static const char *declared_encoding(const json_t *config)
 static bool fold_mean(const struct binder *b, const char *name, bool want_max, double *extreme)
 {
     const struct tensor *t = bind_peek(b, "", name);
-    if (!t || t->n_dims != 1 || t->shape[0] == 0 || (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16))
+    if (!t || t->n_dims != 1 || t->shape[0] == 0 ||
+        (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16))
         return false;
     double sum = 0;
-    for (uint64_t i = 0; i < t->shape[0]; i++)
-        sum += value_f32(t->data, t->dtype, i);
+    for (uint64_t i = 0; i < t->shape[0]; i++) sum += value_f32(t->data, t->dtype, i);
     double mean = sum / (double)t->shape[0];
-    if (want_max ? mean > *extreme : mean < *extreme)
-        *extreme = mean;
+    if (want_max ? mean > *extreme : mean < *extreme) *extreme = mean;
     return true;
 }
 
-/* Trained heads: layer and pre_fc norms lie near 0.04..0.39 zero-centred and at 0.87 or more as gains, q and k norms near
- * 0.75 and at 1.73 or more. Both families must speak for zero-centred. */
+/* Trained heads: layer and pre_fc norms lie near 0.04..0.39 zero-centred and at 0.87 or more as gains, q and
+ * k norms near 0.75 and at 1.73 or more. Both families must speak for zero-centred. */
 static bool means_zero_centred(const struct binder *b)
 {
-    static const char *const low[] = {"layers.0.input_layernorm.weight", "layers.0.post_attention_layernorm.weight",
+    static const char *const low[] = {"layers.0.input_layernorm.weight",
+                                      "layers.0.post_attention_layernorm.weight",
                                       "pre_fc_norm_embedding.weight", "pre_fc_norm_hidden.weight"};
-    static const char *const high[] = {"layers.0.self_attn.q_norm.weight", "layers.0.self_attn.k_norm.weight"};
+    static const char *const high[] = {"layers.0.self_attn.q_norm.weight",
+                                       "layers.0.self_attn.k_norm.weight"};
     double low_min = 1e30, high_max = -1e30;
     bool any_low = false, any_high = false;
-    for (size_t i = 0; i < sizeof low / sizeof *low; i++)
-        any_low |= fold_mean(b, low[i], false, &low_min);
+    for (size_t i = 0; i < sizeof low / sizeof *low; i++) any_low |= fold_mean(b, low[i], false, &low_min);
     for (size_t i = 0; i < sizeof high / sizeof *high; i++)
         any_high |= fold_mean(b, high[i], true, &high_max);
     return any_low && any_high && high_max < 1.25 && low_min < 0.5;
@@ -89,17 +91,18 @@ bool head_norms_zero_centred(const struct binder *b, bool *ret, struct alula_err
     if (said) {
         *ret = !strcmp(said, "delta") || !strcmp(said, "delta_plus_one") || !strcmp(said, "mlx_delta");
         return *ret || !strcmp(said, "absolute") ||
-               err_set(e, ALULA_UNSUPPORTED, "%s/config.json: the norm encoding of the MTP head is \"%.60s\", expected delta, "
-                       "delta_plus_one, mlx_delta or absolute", b->cp->dir, said);
+               err_set(e, ALULA_UNSUPPORTED,
+                       "%s/config.json: the norm encoding of the MTP head is \"%.60s\", expected delta, "
+                       "delta_plus_one, mlx_delta or absolute",
+                       b->cp->dir, said);
     }
     bool raw = false, known;
-    if (!b->cp->sidecar && !trunk_is_raw(b->cp, &raw, &known, e))
-        return false;
+    if (!b->cp->sidecar && !trunk_is_raw(b->cp, &raw, &known, e)) return false;
     *ret = raw || means_zero_centred(b);
     return true;
 }
 
-/* ---- does it belong to this trunk? ------------------------------------------------------------------------------ */
+/* ---- does it belong to this trunk? ----------------------------------------------------------- */
 
 struct dims {
     char text[400];
@@ -110,7 +113,8 @@ static void compare(struct dims *d, const char *what, double head, double trunk)
 {
     size_t len = strlen(d->text);
     if (head != trunk && len < sizeof d->text) {
-        snprintf(d->text + len, sizeof d->text - len, "%s%s %.10g (trunk: %.10g)", d->n ? ", " : "", what, head, trunk);
+        snprintf(d->text + len, sizeof d->text - len, "%s%s %.10g (trunk: %.10g)", d->n ? ", " : "", what,
+                 head, trunk);
         d->n++;
     }
 }
@@ -161,16 +165,17 @@ static void compare_configs(struct dims *d, const struct config *h, const struct
     compare(d, "num_experts_per_tok", h->experts_per_tok, c->experts_per_tok);
 }
 
-/* ---- packing at load --------------------------------------------------------------------------------------------- */
+/* ---- packing at load ------------------------------------------------------------------------- */
 
 static bool pack(struct matrix *m, const struct mtp_quantization *q, const char *dir, struct arena *arena,
                  struct alula_error *e)
 {
-    if (m->bits || !m->data)
-        return true;
+    if (m->bits || !m->data) return true;
     if (m->cols % (uint32_t)q->group != 0)
-        return err_set(e, ALULA_MISMATCH, "%s: mtplx_mtp_quantization asks for groups of %d, but a matrix of the head has %u "
-                       "columns", dir, q->group, m->cols);
+        return err_set(e, ALULA_MISMATCH,
+                       "%s: mtplx_mtp_quantization asks for groups of %d, but a matrix of the head has %u "
+                       "columns",
+                       dir, q->group, m->cols);
     struct matrix p = *m;
     size_t n_groups = (size_t)m->rows * (m->cols / (uint32_t)q->group), bad_row;
     p.type = DT_U32;
@@ -183,7 +188,8 @@ static bool pack(struct matrix *m, const struct mtp_quantization *q, const char 
     if (!words || !scales || !biases)
         return err_set(e, ALULA_NOMEM, "%s: no memory to pack the MTP head", dir);
     if (!quant_rows(m->data, m->type, m->rows, m->cols, q->bits, q->group, words, scales, biases, &bad_row))
-        return err_set(e, ALULA_FORMAT, "%s: the MTP head cannot be packed, row %zu of a matrix is not finite", dir, bad_row);
+        return err_set(e, ALULA_FORMAT,
+                       "%s: the MTP head cannot be packed, row %zu of a matrix is not finite", dir, bad_row);
     p.data = words;
     p.scales = scales;
     p.biases = biases;
@@ -191,19 +197,24 @@ static bool pack(struct matrix *m, const struct mtp_quantization *q, const char 
     return true;
 }
 
-static bool pack_head(struct mtp_weights *h, const struct mtp_quantization *q, const struct config *c, const char *dir,
-                      struct arena *arena, struct alula_error *e)
+static bool pack_head(struct mtp_weights *h, const struct mtp_quantization *q, const struct config *c,
+                      const char *dir, struct arena *arena, struct alula_error *e)
 {
     struct attention_weights *a = &h->layer.attn;
     struct mlp_weights *mlp = &h->layer.mlp;
-    struct matrix *one[] = {&a->q, &a->k, &a->v, &a->o, &mlp->router, &mlp->shared_gate, &mlp->shared_up,
-                            &mlp->shared_down, &mlp->shared_expert_gate};
+    struct matrix *one[] = {&a->q,
+                            &a->k,
+                            &a->v,
+                            &a->o,
+                            &mlp->router,
+                            &mlp->shared_gate,
+                            &mlp->shared_up,
+                            &mlp->shared_down,
+                            &mlp->shared_expert_gate};
     int n = mlp->type == MLP_MOE ? c->n_experts : 1;
-    if (q->fc_too && !pack(&h->fc, q, dir, arena, e))
-        return false;
+    if (q->fc_too && !pack(&h->fc, q, dir, arena, e)) return false;
     for (size_t i = 0; i < sizeof one / sizeof *one; i++)
-        if (!pack(one[i], q, dir, arena, e))
-            return false;
+        if (!pack(one[i], q, dir, arena, e)) return false;
     for (int i = 0; i < n; i++)
         if (!pack(&mlp->gate[i], q, dir, arena, e) || !pack(&mlp->up[i], q, dir, arena, e) ||
             !pack(&mlp->down[i], q, dir, arena, e))
@@ -211,7 +222,7 @@ static bool pack_head(struct mtp_weights *h, const struct mtp_quantization *q, c
     return true;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static void bind_all(struct binder *b, struct mtp_weights *h, const struct config *c)
 {
@@ -237,7 +248,8 @@ bool head_bind(struct mtp_weights *ret, const struct config *config, const struc
         compare_configs(&dims, &cp->config, config);
         if (dims.n) {
             compare_shapes(&dims, &b, config);
-            ok = err_set(e, ALULA_MISMATCH, "%s: the MTP head was made for another trunk: %s", cp->dir, dims.text);
+            ok = err_set(e, ALULA_MISMATCH, "%s: the MTP head was made for another trunk: %s", cp->dir,
+                         dims.text);
         }
     }
     if (ok) {
@@ -251,8 +263,7 @@ bool head_bind(struct mtp_weights *ret, const struct config *config, const struc
         }
     }
     bind_end(&b);
-    if (!ok || (quant.bits && !pack_head(&h, &quant, config, cp->dir, arena, e)))
-        return false;
+    if (!ok || (quant.bits && !pack_head(&h, &quant, config, cp->dir, arena, e))) return false;
     *ret = h;
     return true;
 }

@@ -6,8 +6,8 @@
 
 #include "artifact/bind.h"
 
-/* Does the trunk of this folder lie as Hugging Face wrote it (conv1d not transposed; norms zero-centred)? *ret_known is false
- * when no conv1d is there. Both forms in one folder are an error. */
+/* Does the trunk of this folder lie as Hugging Face wrote it (conv1d not transposed; norms zero-centred)?
+ * *ret_known is false when no conv1d is there. Both forms in one folder are an error. */
 bool trunk_is_raw(const struct checkpoint *cp, bool *ret_raw, bool *ret_known, struct alula_error *e);
 
 /* Decides for the whole set whether 1 must be added to the head's norms. b: the head's names. */
@@ -18,7 +18,7 @@ bool head_bind(struct mtp_weights *ret, const struct config *config, const struc
                struct arena *arena, struct alula_error *e);
 
 /* Shared with the trunk: the norms, the attention or delta net and the MLP of one layer. at: "layers.3." */
-void bind_layer(struct binder *b, struct layer_weights *l, const struct config *c, enum layer_type type, enum mlp_type mlp,
-                const char *at);
+void bind_layer(struct binder *b, struct layer_weights *l, const struct config *c, enum layer_type type,
+                enum mlp_type mlp, const char *at);
 
 #endif

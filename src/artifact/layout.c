@@ -1,6 +1,7 @@
 /* layout.c - tells a tensor's part from its name.
  *
- * Owns the prefixes: Hugging Face, text-only export, MLX, and the three spellings of the head. Knows no shapes. */
+ * Owns the prefixes: Hugging Face, text-only export, MLX, and the three spellings of the head. Knows no
+ * shapes. */
 #include "artifact/layout.h"
 
 #include <stddef.h>
@@ -8,7 +9,8 @@
 
 static const char *const head_prefixes[] = {"mtp.", "language_model.mtp.", "model.mtp.", NULL};
 /* Longest first: "model." begins the first of them too. */
-static const char *const trunk_prefixes[] = {"model.language_model.", "language_model.model.", "model.", NULL};
+static const char *const trunk_prefixes[] = {"model.language_model.", "language_model.model.", "model.",
+                                             NULL};
 /* Before the LM head, which stands outside the model in every layout. */
 static const char *const outer_prefixes[] = {"", "language_model.", NULL};
 static const char *const vision_prefixes[] = {"model.visual", "vision_tower", NULL};
@@ -23,8 +25,7 @@ static const char *strip(const char *name, const char *const *prefixes)
 {
     for (; *prefixes; prefixes++) {
         size_t n = strlen(*prefixes);
-        if (!strncmp(name, *prefixes, n))
-            return name + n;
+        if (!strncmp(name, *prefixes, n)) return name + n;
     }
     return NULL;
 }

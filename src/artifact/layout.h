@@ -9,8 +9,9 @@ enum tensor_part {
     PART_UNKNOWN
 };
 
-/* Which part a tensor belongs to. *ret_key is its name inside the part, a tail of name: "layers.0.mlp.gate.weight", "norm.weight",
- * "lm_head.weight" in the trunk, "fc.weight", "layers.0.mlp.gate.weight" in the head. */
+/* Which part a tensor belongs to. *ret_key is its name inside the part, a tail of name:
+ * "layers.0.mlp.gate.weight", "norm.weight", "lm_head.weight" in the trunk, "fc.weight",
+ * "layers.0.mlp.gate.weight" in the head. */
 enum tensor_part layout_part(const char *name, const char **ret_key);
 
 /* The prefixes of a part's names, NULL-terminated. */

@@ -1,7 +1,7 @@
 /* weights.c - binds tensors to the parts of the network.
  *
- * Owns the names of modules and their shapes, and which of the expert layouts a layer lies in. Knows nothing of
- * prefixes (layout.c), of packing (bind.c) and of arithmetic. */
+ * Owns the names of modules and their shapes, and which of the expert layouts a layer lies in. Knows nothing
+ * of prefixes (layout.c), of packing (bind.c) and of arithmetic. */
 #include "artifact/weights.h"
 
 #include <math.h>
@@ -9,9 +9,10 @@
 
 #include "artifact/head.h"
 
-/* ---- one layer ---------------------------------------------------------------------------------------------------- */
+/* ---- one layer ------------------------------------------------------------------------------- */
 
-static void bind_attention(struct binder *b, struct attention_weights *a, const struct config *c, const char *at)
+static void bind_attention(struct binder *b, struct attention_weights *a, const struct config *c,
+                           const char *at)
 {
     uint64_t hidden = (uint64_t)c->hidden, dim = (uint64_t)c->head_dim;
     uint64_t q = (uint64_t)c->n_heads * dim, kv = (uint64_t)c->n_kv_heads * dim;
@@ -23,10 +24,12 @@ static void bind_attention(struct binder *b, struct attention_weights *a, const 
     bind_vector(b, &a->k_norm, dim, true, at, "self_attn.k_norm.weight");
 }
 
-static void bind_deltanet(struct binder *b, struct deltanet_weights *g, const struct config *c, const char *at)
+static void bind_deltanet(struct binder *b, struct deltanet_weights *g, const struct config *c,
+                          const char *at)
 {
     uint64_t hidden = (uint64_t)c->hidden, heads = (uint64_t)c->lin_v_heads;
-    uint64_t keys = (uint64_t)c->lin_k_heads * (uint64_t)c->lin_k_dim, values = heads * (uint64_t)c->lin_v_dim;
+    uint64_t keys = (uint64_t)c->lin_k_heads * (uint64_t)c->lin_k_dim,
+             values = heads * (uint64_t)c->lin_v_dim;
     uint64_t channels = 2 * keys + values;
     bind_matrix(b, &g->qkv, channels, hidden, at, "linear_attn.in_proj_qkv");
     bind_matrix(b, &g->z, values, hidden, at, "linear_attn.in_proj_z");
@@ -44,8 +47,8 @@ static void bind_deltanet(struct binder *b, struct deltanet_weights *g, const st
 }
 
 /* All experts in one tensor: gate rows, then up rows, per expert. */
-static void bind_fused(struct binder *b, struct mlp_weights *m, const struct config *c, const char *at, const char *gate_up,
-                       const char *down)
+static void bind_fused(struct binder *b, struct mlp_weights *m, const struct config *c, const char *at,
+                       const char *gate_up, const char *down)
 {
     uint32_t n = (uint32_t)c->n_experts, inter = (uint32_t)c->moe_inter, hidden = (uint32_t)c->hidden;
     struct matrix both, back;
@@ -98,9 +101,11 @@ static void bind_experts(struct binder *b, struct mlp_weights *m, const struct c
         bind_fused(b, m, c, at, "mlp.experts.gate_up_proj", "mlp.experts.down_proj");
 }
 
-static void bind_mlp(struct binder *b, struct mlp_weights *m, const struct config *c, enum mlp_type type, const char *at)
+static void bind_mlp(struct binder *b, struct mlp_weights *m, const struct config *c, enum mlp_type type,
+                     const char *at)
 {
-    uint64_t hidden = (uint64_t)c->hidden, shared = (uint64_t)c->shared_inter, dense = (uint64_t)c->dense_inter;
+    uint64_t hidden = (uint64_t)c->hidden, shared = (uint64_t)c->shared_inter,
+             dense = (uint64_t)c->dense_inter;
     size_t n = type == MLP_MOE ? (size_t)c->n_experts : 1;
     m->type = type;
     struct matrix *all = arena_array(b->arena, 3 * n, sizeof *all);
@@ -126,11 +131,10 @@ static void bind_mlp(struct binder *b, struct mlp_weights *m, const struct confi
     bind_matrix(b, &m->shared_expert_gate, 1, hidden, at, "mlp.shared_expert_gate");
 }
 
-void bind_layer(struct binder *b, struct layer_weights *l, const struct config *c, enum layer_type type, enum mlp_type mlp,
-                const char *at)
+void bind_layer(struct binder *b, struct layer_weights *l, const struct config *c, enum layer_type type,
+                enum mlp_type mlp, const char *at)
 {
-    if (b->failed)
-        return;
+    if (b->failed) return;
     l->type = type;
     bind_vector(b, &l->input_norm, (uint64_t)c->hidden, true, at, "input_layernorm.weight");
     bind_vector(b, &l->post_norm, (uint64_t)c->hidden, true, at, "post_attention_layernorm.weight");
@@ -141,7 +145,7 @@ void bind_layer(struct binder *b, struct layer_weights *l, const struct config *
     bind_mlp(b, &l->mlp, c, mlp, at);
 }
 
-/* ---- the trunk ----------------------------------------------------------------------------------------------------- */
+/* ---- the trunk ------------------------------------------------------------------------------- */
 
 static bool bind_trunk(struct weights *w, const struct checkpoint *cp, struct alula_error *e)
 {
@@ -152,8 +156,7 @@ static bool bind_trunk(struct weights *w, const struct checkpoint *cp, struct al
     if (ok && !known) /* no delta net: the names tell who wrote the file */
         b.add_one = strcmp(b.prefix, "language_model.model.") != 0;
     w->layers = ok ? arena_array(&w->arena, (size_t)c->n_layers, sizeof *w->layers) : NULL;
-    if (ok && !w->layers)
-        ok = err_set(e, ALULA_NOMEM, "%s: no memory for %d layers", cp->dir, c->n_layers);
+    if (ok && !w->layers) ok = err_set(e, ALULA_NOMEM, "%s: no memory for %d layers", cp->dir, c->n_layers);
     if (ok) {
         char at[32];
         bind_matrix(&b, &w->embed, vocab, hidden, "", "embed_tokens");
@@ -178,8 +181,7 @@ static bool bind_weights(struct weights **ret, const struct checkpoint *trunk, c
     if (!trunk->has_config)
         return err_set(e, ALULA_INTERNAL, "%s: bound before its config was read", trunk->dir);
     struct weights *w = mem_zalloc(1, sizeof *w);
-    if (!w)
-        return err_set(e, ALULA_NOMEM, "%s: no memory to bind it", trunk->dir);
+    if (!w) return err_set(e, ALULA_NOMEM, "%s: no memory to bind it", trunk->dir);
     w->config = &trunk->config;
     w->has_mtp = head && checkpoint_has_head(head);
     if (!bind_trunk(w, trunk, e) ||
@@ -191,7 +193,8 @@ static bool bind_weights(struct weights **ret, const struct checkpoint *trunk, c
     return true;
 }
 
-bool weights_bind(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head, struct alula_error *e)
+bool weights_bind(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head,
+                  struct alula_error *e)
 {
     return bind_weights(ret, trunk, head ? head : trunk, e);
 }
@@ -203,26 +206,24 @@ bool weights_bind_trunk(struct weights **ret, const struct checkpoint *trunk, st
 
 void weights_free(struct weights *w)
 {
-    if (!w)
-        return;
+    if (!w) return;
     arena_free(&w->arena);
     mem_free(w);
 }
 
-/* ---- looking at every value ------------------------------------------------------------------------------------------ */
+/* ---- looking at every value ------------------------------------------------------------------ */
 
 static bool values_finite(const void *p, enum dtype type, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!isfinite(value_f32(p, type, i)))
-            return false;
+        if (!isfinite(value_f32(p, type, i))) return false;
     return true;
 }
 
-static bool matrix_finite(const struct matrix *m, const char *what, int layer, const char *name, struct alula_error *e)
+static bool matrix_finite(const struct matrix *m, const char *what, int layer, const char *name,
+                          struct alula_error *e)
 {
-    if (!m->data)
-        return true;
+    if (!m->data) return true;
     size_t n_groups = m->bits ? m->cols / m->group : 0, size = m->bits ? dtype_size(m->scale_type) : 0;
     for (uint32_t r = 0; r < m->rows; r++) {
         size_t skip = (size_t)r * n_groups * size;
@@ -230,7 +231,8 @@ static bool matrix_finite(const struct matrix *m, const char *what, int layer, c
                                 values_finite((const char *)m->biases + skip, m->scale_type, n_groups)
                           : values_finite((const char *)m->data + r * matrix_row_bytes(m), m->type, m->cols);
         if (!ok)
-            return err_set(e, ALULA_FORMAT, "%s %d: row %u of %s holds a value that is not finite", what, layer, r, name);
+            return err_set(e, ALULA_FORMAT, "%s %d: row %u of %s holds a value that is not finite", what,
+                           layer, r, name);
     }
     return true;
 }
@@ -243,20 +245,29 @@ static bool layer_finite(const struct layer_weights *l, const struct config *c, 
         const struct matrix *m;
         const char *name;
     } all[] = {
-        {&l->attn.q, "q_proj"}, {&l->attn.k, "k_proj"}, {&l->attn.v, "v_proj"}, {&l->attn.o, "o_proj"},
-        {&l->gdn.qkv, "in_proj_qkv"}, {&l->gdn.z, "in_proj_z"}, {&l->gdn.b, "in_proj_b"}, {&l->gdn.a, "in_proj_a"},
-        {&l->gdn.out, "out_proj"}, {&m->router, "the router"}, {&m->shared_gate, "shared_expert.gate_proj"},
-        {&m->shared_up, "shared_expert.up_proj"}, {&m->shared_down, "shared_expert.down_proj"},
+        {&l->attn.q, "q_proj"},
+        {&l->attn.k, "k_proj"},
+        {&l->attn.v, "v_proj"},
+        {&l->attn.o, "o_proj"},
+        {&l->gdn.qkv, "in_proj_qkv"},
+        {&l->gdn.z, "in_proj_z"},
+        {&l->gdn.b, "in_proj_b"},
+        {&l->gdn.a, "in_proj_a"},
+        {&l->gdn.out, "out_proj"},
+        {&m->router, "the router"},
+        {&m->shared_gate, "shared_expert.gate_proj"},
+        {&m->shared_up, "shared_expert.up_proj"},
+        {&m->shared_down, "shared_expert.down_proj"},
         {&m->shared_expert_gate, "shared_expert_gate"},
     };
     int n = m->type == MLP_MOE ? c->n_experts : 1;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!matrix_finite(all[i].m, what, layer, all[i].name, e))
-            return false;
+        if (!matrix_finite(all[i].m, what, layer, all[i].name, e)) return false;
     for (int i = 0; i < n; i++) {
         char name[64];
         snprintf(name, sizeof name, "expert %d", i);
-        if (!matrix_finite(&m->gate[i], what, layer, name, e) || !matrix_finite(&m->up[i], what, layer, name, e) ||
+        if (!matrix_finite(&m->gate[i], what, layer, name, e) ||
+            !matrix_finite(&m->up[i], what, layer, name, e) ||
             !matrix_finite(&m->down[i], what, layer, name, e))
             return false;
     }
@@ -266,9 +277,9 @@ static bool layer_finite(const struct layer_weights *l, const struct config *c, 
 bool weights_check_finite(const struct weights *w, struct alula_error *e)
 {
     for (int i = 0; i < w->config->n_layers; i++)
-        if (!layer_finite(&w->layers[i], w->config, "layer", i, e))
-            return false;
-    if (!matrix_finite(&w->embed, "model", 0, "embed_tokens", e) || !matrix_finite(&w->lm_head, "model", 0, "lm_head", e))
+        if (!layer_finite(&w->layers[i], w->config, "layer", i, e)) return false;
+    if (!matrix_finite(&w->embed, "model", 0, "embed_tokens", e) ||
+        !matrix_finite(&w->lm_head, "model", 0, "lm_head", e))
         return false;
     return !w->has_mtp || (matrix_finite(&w->mtp.fc, "MTP layer", 0, "fc", e) &&
                            layer_finite(&w->mtp.layer, w->config, "MTP layer", 0, e));
