@@ -166,13 +166,13 @@ void forward_norm(struct forward *f, const float *x, const struct vector *gain, 
         pool_run(f->pool, norm_job, &work);
 }
 
-void forward_place(struct forward *f, int r, struct state *s, int entry, int position)
+void forward_place(struct forward *f, int r, struct state *s, int entry)
 {
     int half = f->model->config->rotary_dim / 2;
     float *rope = f->rope + (size_t)r * 2 * (size_t)half;
     f->rows[r] = (struct row){s, entry};
     for (int j = 0; j < half; j++) {
-        float angle = (float)position * f->model->frequencies[j];
+        float angle = (float)entry * f->model->frequencies[j];
         rope[j] = cosf(angle);
         rope[half + j] = sinf(angle);
     }
@@ -189,8 +189,8 @@ static void batch_begin(struct forward *f, const struct span *spans, int n_spans
     for (int i = 0; i < n_spans; i++) {
         f->span_begin[i] = f->n_rows;
         for (int t = 0; t < spans[i].n; t++) {
-            int r = f->n_rows++, place = spans[i].state->len + t;
-            forward_place(f, r, spans[i].state, place, place);
+            int r = f->n_rows++;
+            forward_place(f, r, spans[i].state, spans[i].state->len + t);
             matrix_row_f32(&m->weights->embed, (uint32_t)spans[i].tokens[t],
                            f->x + (size_t)r * (size_t)m->config->hidden);
         }

@@ -34,12 +34,10 @@ int state_len(const struct state *s); /* tokens read and kept, pending ones incl
 int state_ctx(const struct state *s); /* tokens that fit */
 /* Of the last verify span keep the first n_rows (0..n). Without this call all of them count. */
 void state_keep(struct state *s, int n_rows);
-/* MTP cache: entries, and cutting it back. */
+/* MTP cache: entries, and cutting it back. An entry's position is its number; rotary embeddings are relative,
+ * so a window of the history needs no other. */
 int state_mtp_len(const struct state *s);
 void state_mtp_cut(struct state *s, int n);
-/* Position of an entry minus its number, for entries still to come; 0 after a reset. Only a window of the
- * history needs it. */
-void state_mtp_offset(struct state *s, int offset);
 
 /* For tests and eval: the content as if nothing were pending (it is folded first). Pointers hold until the
  * state changes. */

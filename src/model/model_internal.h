@@ -54,7 +54,7 @@ struct state {
     int n_ctx, kv_capacity;
     int len;       /* tokens that count, the pending ones included */
     int n_pending; /* of them, those not yet folded into S and conv */
-    int mtp_len, mtp_offset;
+    int mtp_len;   /* entries of the head's cache */
     struct layer_state *layers; /* [n_layers + 1] */
     void *map;                  /* the arrays of all layers */
     size_t map_bytes;
@@ -149,8 +149,8 @@ static inline void forward_tell(const struct forward *f, const char *what, int l
 
 /* out = x / rms(x) * gain for each of n rows [hidden]. */
 void forward_norm(struct forward *f, const float *x, const struct vector *gain, int n, float *out);
-/* Sets row r of the batch: its place in the cache, and cosines and sines of its position. */
-void forward_place(struct forward *f, int r, struct state *s, int entry, int position);
+/* Sets row r of the batch: its place in the cache, which is its position too, with the cosines and sines. */
+void forward_place(struct forward *f, int r, struct state *s, int entry);
 
 /* ---- linear layers (linear.c) -------------------------------------------------------------------------- */
 

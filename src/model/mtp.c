@@ -31,7 +31,7 @@ static void pair_place(struct forward *f, int r, struct state *s, int entry, con
     float *first = pair, *second = pair + h;
     float *e = m->contract.hidden_first ? second : first, *g = m->contract.hidden_first ? first : second;
     assert(entry < s->kv_capacity);
-    forward_place(f, r, s, entry, entry + s->mtp_offset);
+    forward_place(f, r, s, entry);
     memcpy(row(f, f->mtp_given, r), hidden, h * sizeof(float));
     matrix_row_f32(&m->weights->embed, (uint32_t)token, row(f, f->mtp_embed, r));
     m->kern.rms_norm(e, row(f, f->mtp_embed, r), w->norm_embedding.gain, h, (float)m->config->rms_eps);

@@ -89,7 +89,7 @@ void state_reset(struct state *s)
         memset(s->layers[i].s, 0, delta_floats(m->config) * sizeof(float));
         memset(s->layers[i].conv, 0, conv_floats(m) * sizeof(float));
     }
-    s->len = s->n_pending = s->mtp_len = s->mtp_offset = 0;
+    s->len = s->n_pending = s->mtp_len = 0;
 }
 
 int state_len(const struct state *s)
@@ -118,11 +118,6 @@ void state_mtp_cut(struct state *s, int n)
 {
     assert(n >= 0 && n <= s->mtp_len);
     s->mtp_len = n;
-}
-
-void state_mtp_offset(struct state *s, int offset)
-{
-    s->mtp_offset = offset;
 }
 
 static void state_fold(struct state *s)
