@@ -3,6 +3,7 @@
 # make check      every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
 # make lint       layers, headers that stand alone, shell scripts
+# make format     clang-format over the tree
 # make install    to $(DESTDIR)$(PREFIX) with man page and completion
 # make deps       installs the packages that are missing (demo and check do it by themselves)
 # make clean
@@ -39,7 +40,8 @@ OPT_tsan += -Wno-format-truncation
 endif
 CFLAGS  ?= -g
 LANG_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -I. $(WARN) $(WERROR)
-ALL_CFLAGS = $(LANG_CFLAGS) $(OPT_$(SAN)) $(CFLAGS) -fno-math-errno -fno-trapping-math -ffp-contract=off -pthread -MMD -MP
+ALL_CFLAGS = $(LANG_CFLAGS) $(OPT_$(SAN)) $(CFLAGS) -fno-math-errno -fno-trapping-math -ffp-contract=off \
+             -pthread -MMD -MP
 LIBS = -ljansson -lm -pthread
 
 SRC  := $(filter-out $(SKIP),$(sort $(wildcard src/*/*.c)))
@@ -76,7 +78,8 @@ $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/tests/support.o $(B)/libalula.a
 
 tests: $(TEST:%=$(B)/tests/%)
 
-# On a fresh machine the compiler comes with deps, and this file has asked it questions before; hence the second make.
+# On a fresh machine the compiler comes with deps, and this file has asked it questions before; hence the
+# second make.
 # tools/run_tests.sh runs unit tests and tests/cli/*.sh, adds up, and prints the closing line.
 check: deps
 	@$(MAKE) --no-print-directory all tests
@@ -93,7 +96,11 @@ deps:
 lint:
 	@tools/check_layers.sh
 	@for h in $(HEADER); do $(CC) $(LANG_CFLAGS) -fsyntax-only -x c $$h || exit 1; done
-	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPT); else echo "shellcheck is not installed; scripts unchecked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPT); \
+	else echo "shellcheck is not installed; scripts unchecked"; fi
+
+format:
+	clang-format -i $(wildcard include/*.h src/*/*.[ch] tests/*.[ch])
 
 install: all
 	install -D -m 755 $(B)/alula $(DESTDIR)$(PREFIX)/bin/alula
@@ -106,5 +113,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check demo deps lint install clean
+.PHONY: all tests check demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

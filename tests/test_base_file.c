@@ -230,7 +230,8 @@ static void test_killed_writer(void **state)
     unlink(path);
 }
 
-/* A limit on the size of files stands for a full disk: part of the bytes is taken, then the system refuses. */
+/* A limit on the size of files stands for a full disk: part of the bytes is taken, then the system refuses.
+ */
 static int write_too_much(const char *path)
 {
     struct alula_error e = {0};

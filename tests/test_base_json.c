@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *parse(const char *text, struct alula_error *e) { return json_parse(text, strlen(text), 64, "doc.json", e); }
+static json_t *parse(const char *text, struct alula_error *e)
+{
+    return json_parse(text, strlen(text), 64, "doc.json", e);
+}
 
 static void refused(const char *text, enum alula_code code, const char *part)
 {
@@ -83,7 +86,8 @@ static void test_numbers_as_python(void **state)
         memcpy(&v, &bits, sizeof v);
         buf_clear(&out);
         json_write_real(&out, v);
-        if (strcmp(out.data, line + 17) != 0) fail_msg("%a written as %s, expected %s", v, out.data, line + 17);
+        if (strcmp(out.data, line + 17) != 0)
+            fail_msg("%a written as %s, expected %s", v, out.data, line + 17);
         json_t *back = json_parse(out.data, out.len, 1, "number", &e);
         assert_ok(back != NULL, e);
         double w = json_real_value(back);
@@ -108,7 +112,8 @@ static void test_strings(void **state)
     struct buf b = {0};
     static const char all[] = "\"\\/\b\f\n\r\t\x01\x1f\x7f\0\xc3\xa9\xf0\x9f\x98\x80";
     json_write_str(&b, all, sizeof all - 1);
-    assert_string_equal(b.data, "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\\u0000\xc3\xa9\xf0\x9f\x98\x80\"");
+    assert_string_equal(b.data,
+                        "\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\\u0000\xc3\xa9\xf0\x9f\x98\x80\"");
     struct alula_error e;
     json_t *v = json_parse(b.data, b.len, 1, "text", &e);
     assert_ok(v != NULL, e);
@@ -128,18 +133,22 @@ static void test_trees(void **state)
     (void)state;
     struct alula_error e;
     struct buf b = {0};
-    json_t *v = parse("{\"z\":[],\"a\":{\"k\":[1,2.50,1e2,null,true,false,\"s\"],\"o\":{}},\"b\":[[1],{\"x\":-0.0}]}", &e);
+    json_t *v = parse(
+        "{\"z\":[],\"a\":{\"k\":[1,2.50,1e2,null,true,false,\"s\"],\"o\":{}},\"b\":[[1],{\"x\":-0.0}]}", &e);
     assert_ok(v != NULL, e);
     json_write(&b, v, 0);
-    assert_string_equal(b.data, "{\"z\": [], \"a\": {\"k\": [1, 2.5, 100.0, null, true, false, \"s\"], \"o\": {}}, "
-                                "\"b\": [[1], {\"x\": -0.0}]}");
+    assert_string_equal(b.data,
+                        "{\"z\": [], \"a\": {\"k\": [1, 2.5, 100.0, null, true, false, \"s\"], \"o\": {}}, "
+                        "\"b\": [[1], {\"x\": -0.0}]}");
     json_decref(v);
     v = parse("{\"z\":[],\"b\":[[1,2],{\"x\":3}],\"o\":{}}", &e);
     assert_ok(v != NULL, e);
     buf_clear(&b);
     json_write(&b, v, 2);
-    assert_string_equal(b.data, "{\n  \"z\": [],\n  \"b\": [\n    [\n      1,\n      2\n    ],\n    {\n      \"x\": 3\n    }\n"
-                                "  ],\n  \"o\": {}\n}");
+    assert_string_equal(
+        b.data,
+        "{\n  \"z\": [],\n  \"b\": [\n    [\n      1,\n      2\n    ],\n    {\n      \"x\": 3\n    }\n"
+        "  ],\n  \"o\": {}\n}");
     json_decref(v);
     buf_free(&b);
 }
@@ -152,7 +161,9 @@ static void test_members(void **state)
     double r = -1;
     bool flag = false;
     const char *s = NULL;
-    json_t *o = parse("{\"n\": 5, \"r\": 2.5, \"t\": true, \"s\": \"x\", \"null\": null, \"nul\": \"a\\u0000b\", \"a\": [1]}", &e);
+    json_t *o = parse("{\"n\": 5, \"r\": 2.5, \"t\": true, \"s\": \"x\", \"null\": null, \"nul\": "
+                      "\"a\\u0000b\", \"a\": [1]}",
+                      &e);
     assert_ok(o != NULL, e);
     assert_ok(json_get_int(o, "n", 1, 5, &i, "c.json", &e), e);
     assert_int_equal(i, 5);
@@ -211,7 +222,8 @@ static void test_files(void **state)
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    static const char text[] = "{\"a\": [1, 2.5, \"long enough to need a buffer of its own\", {\"b\": {}}], \"c\": null}";
+    static const char text[] =
+        "{\"a\": [1, 2.5, \"long enough to need a buffer of its own\", {\"b\": {}}], \"c\": null}";
     struct alula_error e;
     json_t *v = NULL;
     int n = 0;

@@ -21,26 +21,73 @@ struct target {
 };
 
 static const struct opt run_options[] = {
-    {.name = "prompt", .letter = 'p', .arg = "TEXT", .type = OPT_STR, .offset = offsetof(struct target, prompt), .help = "The prompt."},
-    {.name = "depth", .letter = 'd', .arg = "N", .type = OPT_INT, .offset = offsetof(struct target, depth), .max = 7,
-     .fallback = "1", .help = "Tokens drafted ahead of each verification; 0 decodes plainly, one token after the other."},
-    {.name = "seed", .arg = "N", .type = OPT_INT64, .offset = offsetof(struct target, seed), .max = 0x1p63,
+    {.name = "prompt",
+     .letter = 'p',
+     .arg = "TEXT",
+     .type = OPT_STR,
+     .offset = offsetof(struct target, prompt),
+     .help = "The prompt."},
+    {.name = "depth",
+     .letter = 'd',
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = offsetof(struct target, depth),
+     .max = 7,
+     .fallback = "1",
+     .help = "Tokens drafted ahead of each verification; 0 decodes plainly, one token after the other."},
+    {.name = "seed",
+     .arg = "N",
+     .type = OPT_INT64,
+     .offset = offsetof(struct target, seed),
+     .max = 0x1p63,
      .help = "Seed of the sampler."},
-    {.name = "limit", .arg = "N", .type = OPT_INT64, .offset = offsetof(struct target, seed), .help = "Any number."},
-    {.name = "temp", .arg = "T", .type = OPT_REAL, .offset = offsetof(struct target, temp), .max = 2, .help = "Temperature."},
-    {.name = "json", .letter = 'j', .type = OPT_FLAG, .offset = offsetof(struct target, json), .help = "One object."},
-    {.name = "raw", .letter = 'r', .type = OPT_FLAG, .offset = offsetof(struct target, raw), .help = "No template."},
-    {.name = "mtp-policy", .arg = "POLICY", .type = OPT_CHOICE, .offset = offsetof(struct target, policy),
-     .choices = "keep_bf16|quantize|quantize_at_load", .fallback = "quantize", .help = "What becomes of the head."},
-    {.name = "stop", .arg = "TEXT", .type = OPT_LIST, .offset = offsetof(struct target, stop), .help = "Ends the answer."},
+    {.name = "limit",
+     .arg = "N",
+     .type = OPT_INT64,
+     .offset = offsetof(struct target, seed),
+     .help = "Any number."},
+    {.name = "temp",
+     .arg = "T",
+     .type = OPT_REAL,
+     .offset = offsetof(struct target, temp),
+     .max = 2,
+     .help = "Temperature."},
+    {.name = "json",
+     .letter = 'j',
+     .type = OPT_FLAG,
+     .offset = offsetof(struct target, json),
+     .help = "One object."},
+    {.name = "raw",
+     .letter = 'r',
+     .type = OPT_FLAG,
+     .offset = offsetof(struct target, raw),
+     .help = "No template."},
+    {.name = "mtp-policy",
+     .arg = "POLICY",
+     .type = OPT_CHOICE,
+     .offset = offsetof(struct target, policy),
+     .choices = "keep_bf16|quantize|quantize_at_load",
+     .fallback = "quantize",
+     .help = "What becomes of the head."},
+    {.name = "stop",
+     .arg = "TEXT",
+     .type = OPT_LIST,
+     .offset = offsetof(struct target, stop),
+     .help = "Ends the answer."},
     {.name = NULL},
 };
 static const struct opt_command run = {
-    .name = "run", .summary = "one answer on the terminal", .args = "DIR", .args_min = 1, .args_max = 1,
-    .text = "Reads a model folder and answers.\n\n.A line that begins with a full stop, and one that is long enough to be wrapped, "
+    .name = "run",
+    .summary = "one answer on the terminal",
+    .args = "DIR",
+    .args_min = 1,
+    .args_max = 1,
+    .text = "Reads a model folder and answers.\n\n.A line that begins with a full stop, and one that is long "
+            "enough to be wrapped, "
             "with a back\\slash - \xc3\xa9\xc3\xa9.",
     .options = run_options,
-    .examples = (const struct opt_example[]){{"alula run model -p 'Why?'", "Answers one question."}, {NULL, NULL}},
+    .examples =
+        (const struct opt_example[]){{"alula run model -p 'Why?'", "Answers one question."}, {NULL, NULL}},
 };
 static const struct opt_command forge = {.name = "forge", .summary = "graft", .args = "[DIR]", .args_max = 1};
 static const struct opt_command forge_verify = {.name = "forge verify", .summary = "check a graft"};
@@ -56,7 +103,8 @@ static bool parse(const char *line, struct target *t, char ***ret_args, int *ret
     static char text[1000], *argv[WORDS];
     int argc = 0;
     snprintf(text, sizeof text, "%s", line);
-    for (char *w = strtok(text, " "); w; w = strtok(NULL, " ")) argv[argc++] = strcmp(w, "_") == 0 ? w + 1 : w;
+    for (char *w = strtok(text, " "); w; w = strtok(NULL, " "))
+        argv[argc++] = strcmp(w, "_") == 0 ? w + 1 : w;
     *t = (struct target){.shared = {.log_level = LOG_WARN}, .depth = 1, .prompt = "default"};
     *ret_args = argv;
     return opt_parse(&run, argc, argv, t, ret_n, e);
@@ -97,7 +145,8 @@ static void test_grammar(void **state)
     t = accepted("-d2 -jp text model", 1, "model");
     assert_true(t.depth == 2 && t.json);
     assert_string_equal(t.prompt, "text");
-    t = accepted("-d 7 -d 0 model --prompt --depth", 1, "model"); /* a value may look like an option; the last one counts */
+    t = accepted("-d 7 -d 0 model --prompt --depth", 1,
+                 "model"); /* a value may look like an option; the last one counts */
     assert_true(t.depth == 0);
     assert_string_equal(t.prompt, "--depth");
     accepted("-- --depth", 1, "--depth");
@@ -125,7 +174,8 @@ static void test_numbers(void **state)
     assert_true(accepted("m --temp .5", 1, "m").temp == 0.5);
     refused("m --depth 8", "option --depth: found '8', expected a whole number from 0 to 7");
     refused("m --depth -1", "option --depth: found '-1', expected a whole number from 0 to 7");
-    refused("m --depth 4294967296", "option --depth: found '4294967296', expected a whole number from 0 to 7");
+    refused("m --depth 4294967296",
+            "option --depth: found '4294967296', expected a whole number from 0 to 7");
     refused("m --depth 2x", "option --depth: found '2x', expected a whole number from 0 to 7");
     refused("m --depth 1.0", "option --depth: found '1.0', expected a whole number from 0 to 7");
     refused("m --depth=", "option --depth: found '', expected a whole number from 0 to 7");
@@ -158,8 +208,10 @@ static void test_errors(void **state)
     refused("m --json=yes", "option --json takes no value");
     refused("m --prompt", "option --prompt: its value TEXT is missing");
     refused("m -jp", "option --prompt: its value TEXT is missing");
-    refused("m --mtp-policy=quant", "option --mtp-policy: found 'quant', expected one of keep_bf16, quantize, quantize_at_load");
-    refused("m --log-level loud", "option --log-level: found 'loud', expected one of error, warn, info, debug");
+    refused("m --mtp-policy=quant",
+            "option --mtp-policy: found 'quant', expected one of keep_bf16, quantize, quantize_at_load");
+    refused("m --log-level loud",
+            "option --log-level: found 'loud', expected one of error, warn, info, debug");
     char line[1000] = "m";
     for (int i = 0; i <= OPT_LIST_MAX; i++) strcat(line, " --stop=x");
     refused(line, "option --stop: given more than 64 times");
@@ -172,7 +224,8 @@ static void test_set(void **state)
     struct alula_error e;
     assert_ok(opt_set(&run, "depth", "5", &t, &e), e);
     assert_int_equal(t.depth, 5);
-    static const char *const yes[] = {"true", "yes", "on", "1", NULL}, *const no[] = {"false", "no", "off", "0"};
+    static const char *const yes[] = {"true", "yes", "on", "1", NULL}, *const no[] = {"false", "no", "off",
+                                                                                      "0"};
     for (int i = 0; i < 4; i++) {
         assert_ok(opt_set(&run, "json", yes[i], &t, &e), e);
         assert_true(t.json);
@@ -222,7 +275,8 @@ static void test_find(void **state)
     assert_null(find(longest, longest, &words, &e));
 }
 
-/* No line of a help text is wider than asked for, except one that is a single word or an example to be copied. */
+/* No line of a help text is wider than asked for, except one that is a single word or an example to be
+ * copied. */
 static void check_width(const char *text, size_t width)
 {
     for (const char *p = text; *p;) {
@@ -241,10 +295,13 @@ static void test_help(void **state)
     opt_help(&program, &run, 60, &b);
     check_width(b.data, 60);
     static const char *const parts[] = {
-        "alula run - one answer on the terminal\n\nUsage: alula run DIR [options]\n\nReads a model folder and answers.\n\n.A line",
+        "alula run - one answer on the terminal\n\nUsage: alula run DIR [options]\n\nReads a model folder "
+        "and answers.\n\n.A line",
         "\nOptions:\n  -p, --prompt TEXT       The prompt.\n",
-        "  -d, --depth N           Tokens drafted ahead of each\n                          verification; 0 decodes plainly,\n",
-        "      --mtp-policy POLICY\n                          What becomes of the head. One of\n                          keep_bf16, quantize,\n",
+        "  -d, --depth N           Tokens drafted ahead of each\n                          verification; 0 "
+        "decodes plainly,\n",
+        "      --mtp-policy POLICY\n                          What becomes of the head. One of\n             "
+        "             keep_bf16, quantize,\n",
         "quantize_at_load. [quantize]\n",
         "      --stop TEXT         Ends the answer. May be given\n                          several times.\n",
         "  -h, --help              Show this help.\n",
@@ -258,7 +315,8 @@ static void test_help(void **state)
     buf_clear(&b);
     opt_help_program(&program, 80, &b);
     check_width(b.data, 80);
-    assert_non_null(strstr(b.data, "Commands:\n  run           one answer on the terminal\n  forge         graft\n"));
+    assert_non_null(
+        strstr(b.data, "Commands:\n  run           one answer on the terminal\n  forge         graft\n"));
     assert_null(strstr(b.data, "texts for machines"));
     buf_free(&b);
     for (int i = 0; i < 30; i++) { /* out of memory anywhere fails the buffer, and nothing leaks */
@@ -294,7 +352,8 @@ static void offers(const char *words, const char *expected)
 {
     char command[1000], line[1000] = "";
     snprintf(command, sizeof command,
-             "bash -c '. %s/completion; COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _alula; echo \"${COMPREPLY[*]}\"'",
+             "bash -c '. %s/completion; COMP_WORDS=(%s); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _alula; echo "
+             "\"${COMPREPLY[*]}\"'",
              scratch_dir(), words);
     FILE *f = popen(command, "r");
     assert_non_null(f);
@@ -332,14 +391,9 @@ static void test_completion(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grammar),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_set),
-        cmocka_unit_test(test_find),
-        cmocka_unit_test(test_help),
-        cmocka_unit_test(test_man),
-        cmocka_unit_test(test_completion),
+        cmocka_unit_test(test_grammar), cmocka_unit_test(test_numbers),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_set),     cmocka_unit_test(test_find),       cmocka_unit_test(test_help),
+        cmocka_unit_test(test_man),     cmocka_unit_test(test_completion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

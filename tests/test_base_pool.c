@@ -1,4 +1,5 @@
-/* Worker threads: every share done once, at any number of threads, over thousands of jobs; and how CPUs are counted. */
+/* Worker threads: every share done once, at any number of threads, over thousands of jobs; and how CPUs are
+ * counted. */
 #include "tests/support.h"
 
 #include <pthread.h>
@@ -56,7 +57,8 @@ static void test_every_index_once(void **state)
 static void add_across(void *arg, int thread, int n_threads)
 {
     struct job *j = arg;
-    for (int i = (thread + j->round) % n_threads; i < ITEMS; i += n_threads) j->done[i] += j->done[(i + 1) % ITEMS] > -1;
+    for (int i = (thread + j->round) % n_threads; i < ITEMS; i += n_threads)
+        j->done[i] += j->done[(i + 1) % ITEMS] > -1;
 }
 
 static void copy_back(void *arg, int thread, int n_threads)
@@ -177,7 +179,7 @@ static void test_share_covers(void **state)
             }
 }
 
-/* ---- CPUs ------------------------------------------------------------------------------------------------------ */
+/* ---- CPUs ------------------------------------------------------------------------------------ */
 
 static void put(const char *name, const char *text)
 {

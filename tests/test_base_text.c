@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 
-/* ---- err ------------------------------------------------------------------------------------------------------- */
+/* ---- err ------------------------------------------------------------------------------------- */
 
 static void test_err_set(void **state)
 {
@@ -69,7 +69,7 @@ static void test_err_long_and_dirty(void **state)
     assert_non_null(strstr(e.message, ": No space left on device"));
 }
 
-/* ---- utf8 ------------------------------------------------------------------------------------------------------ */
+/* ---- utf8 ------------------------------------------------------------------------------------ */
 
 static void test_utf8_every_character(void **state)
 {
@@ -81,7 +81,8 @@ static void test_utf8_every_character(void **state)
         bool surrogate = c >= 0xd800 && c < 0xe000, more;
         if (n != want) fail_msg("U+%04X written as %d bytes", c, n);
         int k = utf8_decode(s, (size_t)n, &got);
-        if (surrogate ? k != 0 || got != 0xdead : k != n || got != c) fail_msg("U+%04X read as %d bytes", c, k);
+        if (surrogate ? k != 0 || got != 0xdead : k != n || got != c)
+            fail_msg("U+%04X read as %d bytes", c, k);
         if (surrogate) continue;
         /* Each true beginning is incomplete and says that more could follow. */
         for (int i = 1; i < n; i++)
@@ -105,7 +106,8 @@ static void test_utf8_every_short_sequence(void **state)
                      (a != 0xe0 || b >= 0xa0) && (a != 0xed || b < 0xa0);
         int want = a < 0x80 ? 1 : two ? 2 : three ? 3 : 0, k = utf8_decode(s, 3, &c);
         if (k != want) fail_msg("%06x read as %d bytes, expected %d", v, k, want);
-        if (k && (utf8_encode(c, back) != k || memcmp(back, s, (size_t)k) != 0)) fail_msg("%06x read as U+%04X", v, c);
+        if (k && (utf8_encode(c, back) != k || memcmp(back, s, (size_t)k) != 0))
+            fail_msg("%06x read as U+%04X", v, c);
     }
     uint32_t c;
     assert_int_equal(utf8_decode("\xf0\x8f\xbf\xbf", 4, &c), 0); /* overlong */
@@ -156,11 +158,14 @@ static void test_utf8_repair(void **state)
     assert_int_equal(utf8_broken_prefix("\x80", 1, &more), 1);
     assert_false(more);
     assert_int_equal(utf8_broken_prefix("", 0, &more), 0);
-    assert_int_equal(utf8_valid_len("ab\xc3\xa9\xff" "c", 6), 4);
+    assert_int_equal(utf8_valid_len("ab\xc3\xa9\xff"
+                                    "c",
+                                    6),
+                     4);
     assert_int_equal(utf8_valid_len("ab\xc3", 3), 2);
 }
 
-/* ---- buf ------------------------------------------------------------------------------------------------------- */
+/* ---- buf ------------------------------------------------------------------------------------- */
 
 static void test_buf_grows(void **state)
 {
@@ -228,7 +233,7 @@ static void test_buf_out_of_memory(void **state)
     buf_free(&b);
 }
 
-/* ---- log ------------------------------------------------------------------------------------------------------- */
+/* ---- log ------------------------------------------------------------------------------------- */
 
 static void test_log(void **state)
 {

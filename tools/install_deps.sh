@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the build needs and is not there. Says nothing if nothing is missing. Usage: install_deps.sh [CC]
+# Installs what the build needs and is not there. Says nothing if nothing is missing.
+# Usage: install_deps.sh [CC]
 set -eu
 cc=${1:-gcc}
 
@@ -14,7 +15,7 @@ if ! command -v "$cc" >/dev/null; then
 fi
 while read -r package header; do
     # cmocka.h wants others before it
-    printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' "$header" |
+    printf '#include <%s>\n' stdarg.h stddef.h stdint.h setjmp.h "$header" |
         "$cc" -E -x c - >/dev/null 2>&1 || missing="$missing $package"
 done <<END
 $headers
@@ -23,13 +24,13 @@ missing=${missing# }
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-    echo "These are missing and there is no apt-get to install them; please install what your system calls: $missing" >&2
+    echo "There is no apt-get here; please install what your system calls these packages of Debian: $missing" >&2
     exit 1
 fi
 root=''
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
-        echo "These packages are missing; please run as root: apt-get install $missing" >&2
+        echo "Packages are missing; please run as root: apt-get install $missing" >&2
         exit 1
     fi
     root=sudo
@@ -40,7 +41,8 @@ trap 'rm -f "$log"' EXIT
 # An index that cannot be refreshed (an unreachable third-party source, say) may still hold all that is needed.
 # shellcheck disable=SC2086
 if ! { $root apt-get -qq update || true; } >"$log" 2>&1 ||
-    ! $root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >>"$log" 2>&1; then
+    ! $root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends $missing >>"$log" 2>&1; then
     cat "$log" >&2
     echo "apt-get could not install $missing" >&2
     exit 1

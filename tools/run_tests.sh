@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every unit test (BUILD/tests/test_* of tests/test_*.c) and every tests/cli/*.sh, two at a time, adds up what they report,
-# and closes with "N passed, N failed". A program that ends without a report counts as one failure.
+# Runs every unit test (BUILD/tests/test_* of tests/test_*.c) and every tests/cli/*.sh, two at a time, adds up
+# what they report, and closes with "N passed, N failed". A program that ends without a report is one failure.
 # Usage: run_tests.sh BUILD; run_tests.sh BUILD TEST RESULTS runs a single one for the former.
 set -u
 build=$1
@@ -54,4 +54,5 @@ for out in "$results"/*.out; do
     echo "--- $(basename "$out" .out)"
     grep -v -e '\[ RUN' -e '\[       OK' "$out" | tail -n 60
 done
-cat "$results"/*.sum | awk '{p += $1; f += $2} END {print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0}'
+cat "$results"/*.sum |
+    awk '{p += $1; f += $2} END {print p + 0 " passed, " f + 0 " failed"; exit f > 0 || p == 0}'

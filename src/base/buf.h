@@ -1,8 +1,8 @@
 /* buf.h - growable bytes with a ceiling.
  *
  * Adding past the ceiling or out of memory sets `failed` and leaves the content as it was; later additions do
- * nothing, so a caller may add many times and look once. data is NUL-terminated after every addition. A zero-initialised
- * struct is an empty buffer with the default ceiling. Not thread-safe. */
+ * nothing, so a caller may add many times and look once. data is NUL-terminated after every addition. A
+ * zero-initialised struct is an empty buffer with the default ceiling. Not thread-safe. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -18,7 +18,7 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max);
-void buf_free(struct buf *b); /* frees and empties; b can be used again with the same ceiling */
+void buf_free(struct buf *b);  /* frees and empties; b can be used again with the same ceiling */
 void buf_clear(struct buf *b); /* empties, keeps the memory */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_byte(struct buf *b, unsigned char c);

@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Messages quote names and text from files. Whatever stands there, a message goes to terminals, logs and JSON, so control
- * characters and bytes that are no UTF-8 become '?', and a message that was cut ends at a character's border. */
+/* Messages quote names and text from files. Whatever stands there, a message goes to terminals, logs and
+ * JSON, so control characters and bytes that are no UTF-8 become '?', and a message that was cut ends at a
+ * character's border. */
 static void err_store(struct alula_error *e, const char *text, size_t len)
 {
     size_t out = 0;
@@ -31,7 +32,7 @@ static void err_store(struct alula_error *e, const char *text, size_t len)
 }
 
 __attribute__((format(printf, 3, 0))) static size_t err_format(char *out, size_t cap, const char *fmt,
-                                                                va_list ap)
+                                                               va_list ap)
 {
     int n = vsnprintf(out, cap, fmt, ap);
     if (n < 0) return 0;

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool map_fd(int fd, struct file_map *m, const char *path, struct alula_error *e)
 {
@@ -94,7 +94,7 @@ bool file_read(const char *path, size_t max, struct buf *b, struct alula_error *
     return ok;
 }
 
-/* ---- names ----------------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 bool file_exists(const char *path)
 {
@@ -140,10 +140,10 @@ static void path_dir(char *out, size_t cap, const char *path)
         snprintf(out, cap, "%.*s", (int)n, path);
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
-/* Opens an unused name in the target's folder. The mode is the umask's business, as for any new file; that is why this
- * is not mkstemp. */
+/* Opens an unused name in the target's folder. The mode is the umask's business, as for any new file; that is
+ * why this is not mkstemp. */
 static int open_temporary(struct file_out *f)
 {
     static atomic_uint serial;
@@ -167,7 +167,8 @@ bool file_out_open(struct file_out *f, const char *path, struct alula_error *e)
     bool replaces = stat(path, &st) == 0;
     /* Renaming over a device or a pipe would destroy it. */
     if (replaces && !S_ISREG(st.st_mode))
-        return err_set(e, ALULA_USAGE, "cannot write %s: there is %s of this name, expected a plain file or nothing", path,
+        return err_set(e, ALULA_USAGE,
+                       "cannot write %s: there is %s of this name, expected a plain file or nothing", path,
                        S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     strcpy(f->path, path);
     int fd = open_temporary(f);
@@ -188,7 +189,8 @@ bool file_out_write(struct file_out *f, const void *p, size_t n, struct alula_er
     while (n > 0) {
         ssize_t k = write(f->fd, s, n > 1 << 30 ? 1 << 30 : n);
         if (k < 0 && errno == EINTR) continue;
-        if (k < 0) return err_errno(e, ALULA_IO, "cannot write %s after %ju bytes", f->path, (uintmax_t)f->written);
+        if (k < 0)
+            return err_errno(e, ALULA_IO, "cannot write %s after %ju bytes", f->path, (uintmax_t)f->written);
         s += k;
         n -= (size_t)k;
         f->written += (uint64_t)k;
@@ -229,7 +231,7 @@ bool file_write(const char *path, const void *p, size_t n, struct alula_error *e
     return ok;
 }
 
-/* ---- folders --------------------------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 bool dir_sync(const char *path, struct alula_error *e)
 {
@@ -305,7 +307,8 @@ static bool remove_at(int at, const char *name, int depth, struct alula_error *e
     if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return true;
     if (errno != EISDIR && errno != EPERM) return err_errno(e, ALULA_IO, "cannot remove %s", name);
     if (depth > REMOVE_DEPTH)
-        return err_set(e, ALULA_LIMIT, "cannot remove %s: folders are nested more than %d deep", name, REMOVE_DEPTH);
+        return err_set(e, ALULA_LIMIT, "cannot remove %s: folders are nested more than %d deep", name,
+                       REMOVE_DEPTH);
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     if (!d) {
@@ -316,7 +319,8 @@ static bool remove_at(int at, const char *name, int depth, struct alula_error *e
     bool ok = remove_content(d, depth, e);
     closedir(d);
     if (!ok) return err_context(e, "%s", name);
-    return unlinkat(at, name, AT_REMOVEDIR) == 0 || err_errno(e, ALULA_IO, "cannot remove the folder %s", name);
+    return unlinkat(at, name, AT_REMOVEDIR) == 0 ||
+           err_errno(e, ALULA_IO, "cannot remove the folder %s", name);
 }
 
 bool dir_remove(const char *path, struct alula_error *e) { return remove_at(AT_FDCWD, path, 0, e); }

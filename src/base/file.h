@@ -4,7 +4,8 @@
 
 #include "base/buf.h"
 
-/* A read-only map of a whole file. An empty file has data NULL and len 0. */
+/* A read-only map of a whole plain file. An empty file has data NULL and len 0. Who cuts a file while it is
+ * mapped kills its readers; alula itself only ever replaces files. */
 struct file_map {
     const unsigned char *data;
     size_t len;
@@ -14,7 +15,8 @@ void file_unmap(struct file_map *m);
 /* Lets the system take back the memory of whole pages inside [p, p+n) of a map; they are read again when touched. */
 void file_map_forget(const void *p, size_t n);
 
-/* Reads a whole file into b (emptied first); more than max bytes is an error. "-" is standard input. */
+/* Reads a whole file into b (emptied first, empty on failure); more than max bytes is an error, 0 = b's own
+ * ceiling. "-" is standard input. */
 bool file_read(const char *path, size_t max, struct buf *b, struct alula_error *e);
 
 bool file_exists(const char *path);
@@ -24,8 +26,10 @@ uint64_t file_size(const char *path); /* 0 if absent */
 bool path_join(char *out, size_t cap, const char *dir, const char *name, struct alula_error *e);
 const char *path_base(const char *path); /* the part after the last slash */
 
-/* Atomic write: bytes go to a temporary file beside `path`; commit flushes it to the disk, renames it and flushes the
- * folder. Without commit nothing appears under `path`. close on error paths removes the temporary. */
+/* Atomic write: bytes go to a temporary file beside `path`; commit flushes it to the disk, renames it and
+ * flushes the folder. Without commit nothing appears under `path`. close on error paths removes the
+ * temporary; a killed process leaves it (.alula-*.tmp). What is there under `path` must be a plain file or
+ * nothing; its mode is kept. */
 struct file_out {
     int fd; /* -1 = closed */
     char path[4096], tmp[4096];
@@ -42,6 +46,7 @@ bool file_write(const char *path, const void *p, size_t n, struct alula_error *e
 bool dir_sync(const char *path, struct alula_error *e);
 /* Names of a folder's plain files in byte order, NULL-terminated, one allocation (mem_free). */
 bool dir_list(const char *path, char ***ret_names, size_t *ret_n, struct alula_error *e);
-bool dir_remove(const char *path, struct alula_error *e); /* with everything inside; follows no links */
+/* With everything inside; follows no links. Nothing there is no error. */
+bool dir_remove(const char *path, struct alula_error *e);
 
 #endif

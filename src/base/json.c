@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-/* Jansson recurses; so the text is measured before it sees it. Brackets inside strings do not count; an unbalanced text is
- * left for jansson to describe. */
+/* Jansson recurses; so the text is measured before it sees it. Brackets inside strings do not count; an
+ * unbalanced text is left for jansson to describe. */
 static bool depth_within(const char *s, size_t n, int max)
 {
     int depth = 0;
@@ -52,7 +52,8 @@ json_t *json_parse(const char *text, size_t n, int max_depth, const char *what, 
     if (mem_refused() != refused)
         err_set(e, ALULA_NOMEM, "%s: out of memory while reading JSON", what);
     else
-        err_set(e, ALULA_FORMAT, "%s: not valid JSON at line %d, column %d: %s", what, why.line, why.column, why.text);
+        err_set(e, ALULA_FORMAT, "%s: not valid JSON at line %d, column %d: %s", what, why.line, why.column,
+                why.text);
     return NULL;
 }
 
@@ -65,14 +66,15 @@ json_t *json_parse_file(const char *path, size_t max_bytes, int max_depth, struc
     return v;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* One escaped character, or as many plain bytes as stand at s. Returns bytes taken. */
 static size_t write_piece(struct buf *b, const char *s, size_t n)
 {
     static const char named[] = "\"\\\n\r\t\b\f", letter[] = "\"\\nrtbf";
     size_t k = 0;
-    while (k < n && (unsigned char)s[k] >= 0x20 && (unsigned char)s[k] < 0x80 && s[k] != '"' && s[k] != '\\') k++;
+    while (k < n && (unsigned char)s[k] >= 0x20 && (unsigned char)s[k] < 0x80 && s[k] != '"' && s[k] != '\\')
+        k++;
     if (k > 0) {
         buf_add(b, s, k);
         return k;
@@ -145,9 +147,10 @@ static struct decimal decimal_next(struct decimal d)
     return d;
 }
 
-/* Fewest digits that read back as v, the nearest of those. 15 digits always survive the way through a normal double, so the
- * search need not begin lower except among subnormals. Below a power of two doubles stand twice as dense as above, so there the
- * nearest decimal of n digits may lie outside while the next larger one still reads back. */
+/* Fewest digits that read back as v, the nearest of those. 15 digits always survive the way through a normal
+ * double, so the search need not begin lower except among subnormals. Below a power of two doubles stand
+ * twice as dense as above, so there the nearest decimal of n digits may lie outside while the next larger one
+ * still reads back. */
 static struct decimal decimal_shortest(double v)
 {
     struct decimal d = {.n = 0};
@@ -244,7 +247,7 @@ static void write_value(struct buf *b, const json_t *v, int indent, int level)
 
 void json_write(struct buf *b, const json_t *v, int indent) { write_value(b, v, indent, 0); }
 
-/* ---- members --------------------------------------------------------------------------------------------------- */
+/* ---- members --------------------------------------------------------------------------------- */
 
 /* The value as it would stand in a document, cut to fit a message. */
 static const char *shown(const json_t *v, char *out, size_t cap)
@@ -263,11 +266,13 @@ static const char *shown(const json_t *v, char *out, size_t cap)
     return out;
 }
 
-static bool refuse(const json_t *v, const char *key, const char *what, const char *expected, struct alula_error *e)
+static bool refuse(const json_t *v, const char *key, const char *what, const char *expected,
+                   struct alula_error *e)
 {
     char text[64];
     if (!v) return err_set(e, ALULA_FORMAT, "%s: \"%s\" is missing, expected %s", what, key, expected);
-    return err_set(e, ALULA_FORMAT, "%s: \"%s\" is %s, expected %s", what, key, shown(v, text, sizeof text), expected);
+    return err_set(e, ALULA_FORMAT, "%s: \"%s\" is %s, expected %s", what, key, shown(v, text, sizeof text),
+                   expected);
 }
 
 /* NULL if absent or null; missing is then the caller's business. */
@@ -291,8 +296,8 @@ bool json_get_int(const json_t *o, const char *key, int64_t min, int64_t max, in
     return true;
 }
 
-bool json_get_int_or(const json_t *o, const char *key, int64_t min, int64_t max, int64_t fallback, int64_t *ret,
-                     const char *what, struct alula_error *e)
+bool json_get_int_or(const json_t *o, const char *key, int64_t min, int64_t max, int64_t fallback,
+                     int64_t *ret, const char *what, struct alula_error *e)
 {
     if (member(o, key)) return json_get_int(o, key, min, max, ret, what, e);
     *ret = fallback;
@@ -330,8 +335,8 @@ bool json_get_bool_or(const json_t *o, const char *key, bool fallback, bool *ret
     return true;
 }
 
-bool json_get_str_or(const json_t *o, const char *key, const char *fallback, const char **ret, const char *what,
-                     struct alula_error *e)
+bool json_get_str_or(const json_t *o, const char *key, const char *fallback, const char **ret,
+                     const char *what, struct alula_error *e)
 {
     const json_t *v = member(o, key);
     if (v && (!json_is_string(v) || strlen(json_string_value(v)) != json_string_length(v)))

@@ -70,7 +70,7 @@ void mem_setup(void)
     pthread_once(&once, route_jansson);
 }
 
-/* ---- arenas ---------------------------------------------------------------------------------------------------- */
+/* ---- arenas ---------------------------------------------------------------------------------- */
 
 enum { ALIGN = 64, BLOCK_MIN = 4096, BLOCK_MAX = 4 << 20 };
 
@@ -148,12 +148,13 @@ void arena_free(struct arena *a)
     a->used = 0;
 }
 
-/* ---- pages ----------------------------------------------------------------------------------------------------- */
+/* ---- pages ----------------------------------------------------------------------------------- */
 
 void *mem_map(size_t n)
 {
     if (!admit()) return NULL;
-    void *p = mmap(NULL, n ? n : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p =
+        mmap(NULL, n ? n : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 

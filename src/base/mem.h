@@ -31,8 +31,8 @@ void mem_setup(void);
 static inline bool mem_mul(size_t a, size_t b, size_t *ret) { return !__builtin_mul_overflow(a, b, ret); }
 static inline bool mem_add(size_t a, size_t b, size_t *ret) { return !__builtin_add_overflow(a, b, ret); }
 
-/* An arena hands out memory that is freed all at once. Zeroed, aligned to 64 bytes. A zero-initialised struct is an
- * empty arena. Not thread-safe. Returns NULL when memory is exhausted or the ceiling is reached. */
+/* An arena hands out memory that is freed all at once. Zeroed, aligned to 64 bytes. A zero-initialised struct
+ * is an empty arena. Not thread-safe. Returns NULL when memory is exhausted or the ceiling is reached. */
 struct arena {
     struct arena_block *blocks;
     size_t used;    /* bytes handed out so far */

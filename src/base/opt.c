@@ -1,6 +1,7 @@
 /* opt.c - option tables at work: finding commands, parsing, checking values.
  *
- * Owns the command line's grammar and the conversion of values. Knows no command; its texts are made in opt_text.c. */
+ * Owns the command line's grammar and the conversion of values. Knows no command; its texts are made in
+ * opt_text.c. */
 #include "base/opt.h"
 #include "base/log.h"
 
@@ -27,9 +28,10 @@ const struct opt opt_shared_table[] = {
      .help = "Show this help."},
     {.name = NULL},
 };
-_Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "choices are in the order of log.h");
+_Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3,
+               "choices are in the order of log.h");
 
-/* ---- suggestions ----------------------------------------------------------------------------------------------- */
+/* ---- suggestions ----------------------------------------------------------------------------- */
 
 enum { NAME_MAX_LEN = 40 };
 
@@ -54,7 +56,8 @@ static int distance(const char *a, const char *b)
     return row[lb];
 }
 
-/* Keeps `name` as the best suggestion if it is nearer to what was typed: a beginning of it, or a few edits away. */
+/* Keeps `name` as the best suggestion if it is nearer to what was typed: a beginning of it, or a few edits
+ * away. */
 static void consider(const char *typed, const char *name, const char **best, int *best_distance)
 {
     size_t n = strlen(typed);
@@ -66,10 +69,10 @@ static void consider(const char *typed, const char *name, const char **best, int
     }
 }
 
-/* ---- commands -------------------------------------------------------------------------------------------------- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
-bool opt_find(const struct opt_program *program, int argc, char **argv, const struct opt_command **ret, int *ret_words,
-              struct alula_error *e)
+bool opt_find(const struct opt_program *program, int argc, char **argv, const struct opt_command **ret,
+              int *ret_words, struct alula_error *e)
 {
     if (argc < 2) return err_set(e, ALULA_USAGE, "no command given; see %s --help", program->name);
     const struct opt_command *found = NULL;
@@ -94,7 +97,7 @@ bool opt_find(const struct opt_program *program, int argc, char **argv, const st
     return true;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static bool refuse(const struct opt *o, const char *value, const char *expected, struct alula_error *e)
 {
@@ -203,7 +206,7 @@ static bool store(const struct opt *o, const char *value, void *target, struct a
     return err_set(e, ALULA_INTERNAL, "option --%s has no type", o->name);
 }
 
-/* ---- parsing --------------------------------------------------------------------------------------------------- */
+/* ---- parsing --------------------------------------------------------------------------------- */
 
 static const struct opt *find_name(const struct opt *table, const char *name, size_t n)
 {
@@ -226,7 +229,8 @@ static bool unknown(const struct opt_command *command, const char *name, struct 
     for (const struct opt *o = command->options; o && o->name; o++) consider(name, o->name, &best, &near);
     for (const struct opt *o = opt_shared_table; o->name; o++) consider(name, o->name, &best, &near);
     if (best)
-        return err_set(e, ALULA_USAGE, "unknown option --%s for '%s'; did you mean --%s?", name, command->name, best);
+        return err_set(e, ALULA_USAGE, "unknown option --%s for '%s'; did you mean --%s?", name,
+                       command->name, best);
     return err_set(e, ALULA_USAGE, "unknown option --%s for '%s'; --help lists them", name, command->name);
 }
 
@@ -275,8 +279,8 @@ static bool parse_letters(const struct opt_command *command, char **argv, int ar
         const struct opt *o = find_letter(command->options, *p);
         if (!o) o = find_letter(opt_shared_table, *p);
         if (!o)
-            return err_set(e, ALULA_USAGE, "unknown option -%c in '%s' for '%s'; --help lists them", *p, argv[0],
-                           command->name);
+            return err_set(e, ALULA_USAGE, "unknown option -%c in '%s' for '%s'; --help lists them", *p,
+                           argv[0], command->name);
         if (o->type == OPT_FLAG) {
             if (!store(o, NULL, target, e)) return false;
             continue;
@@ -294,8 +298,8 @@ static bool parse_letters(const struct opt_command *command, char **argv, int ar
 static bool check_args(const struct opt_command *command, int n, char **argv, struct alula_error *e)
 {
     if (n < command->args_min)
-        return err_set(e, ALULA_USAGE, "'%s' needs %s, found %d argument%s; see --help", command->name, command->args, n,
-                       n == 1 ? "" : "s");
+        return err_set(e, ALULA_USAGE, "'%s' needs %s, found %d argument%s; see --help", command->name,
+                       command->args, n, n == 1 ? "" : "s");
     if (n > command->args_max)
         return err_set(e, ALULA_USAGE, "'%s': unexpected argument '%s', expected %s", command->name,
                        argv[command->args_max], command->args ? command->args : "none");
@@ -315,7 +319,8 @@ bool opt_parse(const struct opt_command *command, int argc, char **argv, void *t
             argv[n++] = argv[i];
         else if (strcmp(word, "--") == 0)
             options = false;
-        else if (!(word[1] == '-' ? parse_long : parse_letters)(command, argv + i, argc - i, target, &used, e))
+        else if (!(word[1] == '-' ? parse_long : parse_letters)(command, argv + i, argc - i, target, &used,
+                                                                e))
             return false;
         if (shared->help) break;
     }

@@ -1,7 +1,7 @@
 /* opt.h - the option table: one source for parsing, --help, man page and shell completion.
  *
- * A command is a const table. Parsing fills the command's own struct, whose first member is struct opt_shared; defaults are what
- * the struct held before. Nothing here prints: texts are appended to a buf. */
+ * A command is a const table. Parsing fills the command's own struct, whose first member is struct
+ * opt_shared; defaults are what the struct held before. Nothing here prints: texts are appended to a buf. */
 #ifndef BASE_OPT_H
 #define BASE_OPT_H
 
@@ -24,9 +24,9 @@ struct opt_list {
 };
 
 struct opt {
-    const char *name;     /* "max-tokens"; NULL ends a table */
-    char letter;          /* 'n', or 0 */
-    const char *arg;      /* name of the value in help, "N"; NULL for flags */
+    const char *name; /* "max-tokens"; NULL ends a table */
+    char letter;      /* 'n', or 0 */
+    const char *arg;  /* name of the value in help, "N"; NULL for flags */
     enum opt_type type;
     size_t offset;        /* offsetof the target's member */
     double min, max;      /* numbers: smallest and largest; both 0 = any that fit the type */
@@ -65,25 +65,27 @@ struct opt_program {
     const struct opt_example *examples;
 };
 
-/* Finds the command that argv[1] (and argv[2], for names of two words) names; *ret_words says how many it took. Errors suggest
- * the nearest name. */
-bool opt_find(const struct opt_program *program, int argc, char **argv, const struct opt_command **ret, int *ret_words,
-              struct alula_error *e);
+/* Finds the command that argv[1] (and argv[2], for names of two words) names; *ret_words says how many it
+ * took. Errors suggest the nearest name. */
+bool opt_find(const struct opt_program *program, int argc, char **argv, const struct opt_command **ret,
+              int *ret_words, struct alula_error *e);
 
-/* Parses argv[0..argc-1], which begins behind the command's name. "--name value", "--name=value", "-n value", "-nvalue", "-ab"
- * for flags, "--" ends options, "-" alone is an argument. Positional arguments are moved to the front of argv, *ret_args says
- * how many. With --help the rest is not checked and target->help is true. Strings point into argv. Errors are ALULA_USAGE. On
- * failure the target may be partly filled. */
+/* Parses argv[0..argc-1], which begins behind the command's name. "--name value", "--name=value", "-n value",
+ * "-nvalue", "-ab" for flags, "--" ends options, "-" alone is an argument. Positional arguments are moved to
+ * the front of argv, *ret_args says how many. With --help the rest is not checked and target->help is true.
+ * Strings point into argv. Errors are ALULA_USAGE. On failure the target may be partly filled. */
 bool opt_parse(const struct opt_command *command, int argc, char **argv, void *target, int *ret_args,
                struct alula_error *e);
 
-/* Converts and checks one value and stores it: the only place that does. name is the long name without dashes. For flags
- * value is true, false, yes, no, on, off, 1, 0, or NULL for true. value must outlive the target if the option is a string. */
+/* Converts and checks one value and stores it: the only place that does. name is the long name without
+ * dashes. For flags value is true, false, yes, no, on, off, 1, 0, or NULL for true. value must outlive the
+ * target if the option is a string. */
 bool opt_set(const struct opt_command *command, const char *name, const char *value, void *target,
              struct alula_error *e);
 
 /* Texts, wrapped to `width` columns (at least 60; 0 = 100). */
-void opt_help(const struct opt_program *program, const struct opt_command *command, int width, struct buf *out);
+void opt_help(const struct opt_program *program, const struct opt_command *command, int width,
+              struct buf *out);
 void opt_help_program(const struct opt_program *program, int width, struct buf *out);
 /* The whole program as one roff page, man(7). */
 void opt_man(const struct opt_program *program, struct buf *out);

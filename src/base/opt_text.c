@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ---- help ------------------------------------------------------------------------------------------------------ */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 enum { WIDTH_DEFAULT = 100, WIDTH_MIN = 60, INDENT = 2, HELP_COLUMN = 26 };
 
@@ -19,8 +19,8 @@ static size_t columns(const char *s, size_t n)
 
 static void pad(struct buf *out, size_t n) { buf_fmt(out, "%*s", (int)n, ""); }
 
-/* Adds text, wrapped between columns `indent` and `width`; `at` is the column where the line stands now. A line break in text ends
- * the line, so an empty line stays one. */
+/* Adds text, wrapped between columns `indent` and `width`; `at` is the column where the line stands now. A
+ * line break in text ends the line, so an empty line stays one. */
 static void wrap(struct buf *out, const char *text, size_t at, size_t indent, size_t width)
 {
     bool fresh = true;
@@ -120,7 +120,8 @@ static void usage(struct buf *out, const struct opt_program *program, const stru
     buf_fmt(out, "%s %s%s%s [options]", program->name, c->name, c->args ? " " : "", c->args ? c->args : "");
 }
 
-void opt_help(const struct opt_program *program, const struct opt_command *command, int width, struct buf *out)
+void opt_help(const struct opt_program *program, const struct opt_command *command, int width,
+              struct buf *out)
 {
     size_t w = width_of(width);
     buf_fmt(out, "%s %s - %s\n\nUsage: ", program->name, command->name, command->summary);
@@ -154,10 +155,10 @@ void opt_help_program(const struct opt_program *program, int width, struct buf *
     buf_fmt(out, "\n'%s COMMAND --help' tells more about a command.\n", program->name);
 }
 
-/* ---- man page -------------------------------------------------------------------------------------------------- */
+/* ---- man page -------------------------------------------------------------------------------- */
 
-/* Text for roff, where a backslash, quotes, some ASCII characters and a control character at the beginning of a line mean
- * something else. */
+/* Text for roff, where a backslash, quotes, some ASCII characters and a control character at the beginning of
+ * a line mean something else. */
 static void roff(struct buf *out, const char *text)
 {
     static const char special[] = "\\-'`^~\"";
@@ -267,7 +268,7 @@ void opt_man(const struct opt_program *program, struct buf *out)
     }
 }
 
-/* ---- completion ------------------------------------------------------------------------------------------------ */
+/* ---- completion ------------------------------------------------------------------------------ */
 
 /* The words of choices, separated by blanks. */
 static void spaced(struct buf *out, const char *choices)
@@ -313,9 +314,10 @@ void opt_completion(const struct opt_program *program, struct buf *out)
 {
     const char *name = program->name;
     buf_fmt(out, "# bash completion for %s, made by it from its option tables\n_%s() {\n", name, name);
-    buf_str(out, "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]}\n"
-                 "    local options='' more=''\n    COMPREPLY=()\n"
-                 "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '--help --version");
+    buf_str(out,
+            "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]}\n"
+            "    local options='' more=''\n    COMPREPLY=()\n"
+            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '--help --version");
     for (const struct opt_command *const *c = program->commands; *c; c++)
         if (!(*c)->hidden && !strchr((*c)->name, ' ')) buf_fmt(out, " %s", (*c)->name);
     buf_str(out, "' -- \"$cur\"))\n        return\n    fi\n");

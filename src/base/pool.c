@@ -2,11 +2,12 @@
  *
  * Owns threads, spinning and sleeping. Knows nothing of the work.
  *
- * The caller writes the job, then raises `turn`; a worker that sees turn move runs the job and lowers `running`; the caller, after
- * its own share, waits for running to reach zero. Both waits spin for a bounded time, because the token loop comes back
- * within microseconds, and then sleep in the kernel on the same word. Whoever changes a word wakes sleepers only if
- * there are any: a waiter announces itself before its last look at the word, the changer looks for waiters after the change, and
- * all four accesses are sequentially consistent, so one of the two sees the other. */
+ * The caller writes the job, then raises `turn`; a worker that sees turn move runs the job and lowers
+ * `running`; the caller, after its own share, waits for running to reach zero. Both waits spin for a bounded
+ * time, because the token loop comes back within microseconds, and then sleep in the kernel on the same word.
+ * Whoever changes a word wakes sleepers only if there are any: a waiter announces itself before its last look
+ * at the word, the changer looks for waiters after the change, and all four accesses are sequentially
+ * consistent, so one of the two sees the other. */
 #include "base/pool.h"
 #include "base/mem.h"
 
@@ -74,7 +75,8 @@ static uint32_t word_wait(struct word *w, uint32_t old, bool spin)
             relax();
         }
         if (!spin || now_ns() >= end) break;
-        /* The thread that is waited for may be queued behind this one, when other programs hold the other CPUs. */
+        /* The thread that is waited for may be queued behind this one, when other programs hold the other
+         * CPUs. */
         sched_yield();
     }
     atomic_fetch_add(&w->sleepers, 1);
@@ -86,7 +88,8 @@ static uint32_t word_wait(struct word *w, uint32_t old, bool spin)
 
 static void word_wake(struct word *w)
 {
-    if (atomic_load(&w->sleepers) > 0) syscall(SYS_futex, &w->value, FUTEX_WAKE_PRIVATE, POOL_MAX, NULL, NULL, 0);
+    if (atomic_load(&w->sleepers) > 0)
+        syscall(SYS_futex, &w->value, FUTEX_WAKE_PRIVATE, POOL_MAX, NULL, NULL, 0);
 }
 
 static void *work(void *arg)
@@ -142,7 +145,8 @@ bool pool_create(struct pool **ret, int n_threads, struct alula_error *e)
     int cpus = pool_cpu_count();
     int n = n_threads == 0 ? (cpus < POOL_MAX ? cpus : POOL_MAX) : n_threads;
     if (n < 1 || n > POOL_MAX)
-        return err_set(e, ALULA_USAGE, "%d threads were asked for, expected 1 to %d, or 0 for one on each CPU", n, POOL_MAX);
+        return err_set(e, ALULA_USAGE,
+                       "%d threads were asked for, expected 1 to %d, or 0 for one on each CPU", n, POOL_MAX);
     void *memory = mem_zalloc(1, sizeof(struct pool) + LINE + (size_t)n * sizeof(struct worker));
     if (!memory) return err_set(e, ALULA_NOMEM, "out of memory for a pool of %d threads", n);
     struct pool *p = (void *)(((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
@@ -170,7 +174,7 @@ void pool_free(struct pool *p)
 
 int pool_threads(const struct pool *p) { return p->n; }
 
-/* ---- CPUs ------------------------------------------------------------------------------------------------------ */
+/* ---- CPUs ------------------------------------------------------------------------------------ */
 
 static int affinity_count(void)
 {
@@ -185,8 +189,8 @@ static int affinity_count(void)
     return 1;
 }
 
-/* CPUs granted by one group's folder, rounded up; 0 = no limit there. Either form: v2 "quota period" in cpu.max, v1 in
- * two files. */
+/* CPUs granted by one group's folder, rounded up; 0 = no limit there. Either form: v2 "quota period" in
+ * cpu.max, v1 in two files. */
 static int group_quota(const char *dir)
 {
     char path[8300], text[64] = "";

@@ -1,7 +1,8 @@
 /* pool.h - worker threads for the token loop: static split, spin for a bounded time, then sleep.
  *
- * The caller is thread 0. Work is split by the index, never by who comes first, so that which thread computes what does
- * not change from run to run; and no result may depend on the split. One job at a time: one caller. */
+ * The caller is thread 0. Work is split by the index, never by who comes first, so that which thread computes
+ * what does not change from run to run; and no result may depend on the split. One job at a time: one caller.
+ */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
@@ -11,8 +12,8 @@ struct pool;
 
 /* CPUs that this process may use: affinity mask and cgroup quota (v2 cpu.max, v1 cfs), at least 1. */
 int pool_cpu_count(void);
-/* The quota alone, rounded up to whole CPUs: of the group that the file `self` (/proc/self/cgroup) names in the tree at
- * `root` (/sys/fs/cgroup), and of those above it. 0 = none. */
+/* The quota alone, rounded up to whole CPUs: of the group that the file `self` (/proc/self/cgroup) names in
+ * the tree at `root` (/sys/fs/cgroup), and of those above it. 0 = none. */
 int pool_cpu_quota(const char *self, const char *root);
 
 /* n_threads 0 = pool_cpu_count(). At most 256. */
@@ -20,8 +21,8 @@ bool pool_create(struct pool **ret, int n_threads, struct alula_error *e);
 void pool_free(struct pool *p);
 int pool_threads(const struct pool *p);
 
-/* Runs fn(arg, thread, n_threads) on every thread and returns when all have returned. fn must not call pool_run on the same
- * pool. Callers may be different threads, one after the other. */
+/* Runs fn(arg, thread, n_threads) on every thread and returns when all have returned. fn must not call
+ * pool_run on the same pool. Callers may be different threads, one after the other. */
 void pool_run(struct pool *p, void (*fn)(void *arg, int thread, int n_threads), void *arg);
 
 /* The share of thread t in n items cut into whole multiples of `unit`: [*begin, *end). */

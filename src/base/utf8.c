@@ -3,8 +3,9 @@
  * Owns the cutting of bytes into characters. Knows nothing of what characters mean. */
 #include "base/utf8.h"
 
-/* What may follow a lead byte: how many bytes the character has and the range of its second byte. The narrowed ranges are
- * what keeps out overlong forms (E0, F0), surrogates (ED) and values above U+10FFFF (F4). */
+/* What may follow a lead byte: how many bytes the character has and the range of its second byte. The
+ * narrowed ranges are what keeps out overlong forms (E0, F0), surrogates (ED) and values above U+10FFFF (F4).
+ */
 static int lead(unsigned char c, unsigned char *lo, unsigned char *hi)
 {
     *lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
@@ -16,8 +17,8 @@ static int lead(unsigned char c, unsigned char *lo, unsigned char *hi)
     return c < 0xf5 ? 4 : 0;
 }
 
-/* Number of bytes at s that belong together: a whole character, or as much of one as there is. *want is the length that
- * the first byte promises, 0 if no character begins so. */
+/* Number of bytes at s that belong together: a whole character, or as much of one as there is. *want is the
+ * length that the first byte promises, 0 if no character begins so. */
 static int span(const char *s, size_t n, int *want)
 {
     unsigned char lo, hi;
