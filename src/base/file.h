@@ -12,7 +12,8 @@ struct file_map {
 };
 bool file_map(struct file_map *m, const char *path, struct alula_error *e);
 void file_unmap(struct file_map *m);
-/* Lets the system take back the memory of whole pages inside [p, p+n) of a map; they are read again when touched. */
+/* Lets the system take back the memory of whole pages inside [p, p+n) of a map; they are read again when
+ * touched. */
 void file_map_forget(const void *p, size_t n);
 
 /* Reads a whole file into b (emptied first, empty on failure); more than max bytes is an error, 0 = b's own
