@@ -2,9 +2,10 @@
 #include "tests/bound.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- layouts --------------------------------------------------------------------------------- */
-
 
 /* Numbered shards without a head, and a fused donor with one: the same trunk, and the graft is the donor. */
 static void test_numbered_equals_fused(void **state)
@@ -199,6 +200,36 @@ static void test_norm_conventions(void **state)
     unbind(&base);
 }
 
+/* A sidecar with gains beside a raw trunk whose norms are zero-centred, and whose own head it hides: the
+ * trunk's convention says nothing of the sidecar. */
+static void test_sidecar_beside_raw_trunk(void **state)
+{
+    (void)state;
+    static const char *const files[][2] = {
+        {"mlx4/hf", "config.json"},
+        {"mlx4/hf", "model.safetensors.index.json"},
+        {"mlx4/hf", "model-00001-of-00002.safetensors"},
+        {"mlx4/hf", "model-00002-of-00002.safetensors"},
+        {"mtplx/golden/tiny-mtplx", "mtp.safetensors"},
+    };
+    char dir[2048], cwd[2048], from[4400], to[2200];
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    snprintf(dir, sizeof dir, "%s/raw-with-sidecar", scratch_dir());
+    assert_int_equal(mkdir(dir, 0700), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(from, sizeof from, "%s/tests/data/%s/%s", cwd, files[i][0], files[i][1]);
+        snprintf(to, sizeof to, "%s/%s", dir, files[i][1]);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    struct bound b = bind_ok(dir), gold = bind_ok(data_path("mtplx/golden/tiny-mtplx"));
+    assert_string_equal(b.c->sidecar, "mtp.safetensors");
+    assert_true(b.w->final_norm.add_one);
+    assert_false(b.w->mtp.norm.add_one);
+    compare_head(b.w, gold.w, 0, assert_matrix_equal);
+    unbind(&b);
+    unbind(&gold);
+}
+
 /* Packed beforehand, in MTPLX, and packed here at load: the same words. */
 static void test_packing_at_load(void **state)
 {
@@ -300,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_variants_same_head),
         cmocka_unit_test(test_variants_without_head),
         cmocka_unit_test(test_norm_conventions),
+        cmocka_unit_test(test_sidecar_beside_raw_trunk),
         cmocka_unit_test(test_packing_at_load),
         cmocka_unit_test(test_prequantized),
         cmocka_unit_test(test_variants_refused),
