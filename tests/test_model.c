@@ -26,10 +26,7 @@ static int teardown(void **arg)
     return 0;
 }
 
-static const int32_t *prompt_of(int n)
-{
-    return expected_ints(expected, (size_t)n, "p%d.ids", n);
-}
+static const int32_t *prompt_of(int n) { return expected_ints(expected, (size_t)n, "p%d.ids", n); }
 
 static void logits_of_all_prompts(void **arg)
 {

@@ -11,7 +11,7 @@
 static struct rig rig;
 static struct st_file *expected;
 static int32_t prompt[N];
-static const int32_t *greedy; /* [52] more ids */
+static const int32_t *greedy;     /* [52] more ids */
 static float *reference;          /* [N][vocab], the prompt read at once */
 static struct state *read_prompt; /* the state behind it */
 static size_t logits_bytes;

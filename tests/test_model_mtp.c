@@ -44,10 +44,7 @@ static int teardown(void **arg)
     return 0;
 }
 
-static const float *row_of(const float *rows, int r)
-{
-    return rows + (size_t)r * (size_t)rig.c->hidden;
-}
+static const float *row_of(const float *rows, int r) { return rows + (size_t)r * (size_t)rig.c->hidden; }
 
 static const char *text(const json_t *o, const char *key)
 {
@@ -122,7 +119,7 @@ static void drafts_of_several_sequences_do_not_meet(void **arg)
     size_t bytes = (size_t)rig.c->vocab * sizeof(float);
     struct state *s[3];
     struct mtp_row rows[3];
-    float *logits = mem_alloc(3 * bytes);
+    float *logits = mem_alloc(3 * bytes), *second = mem_alloc(3 * bytes);
     for (int i = 0; i < 3; i++) {
         s[i] = rig_state(&rig);
         mtp_history(rig.f, s[i], post, tokens + 1, 10 + 20 * i);
@@ -130,13 +127,24 @@ static void drafts_of_several_sequences_do_not_meet(void **arg)
     }
     mtp_draft(rig.f, rows, 3);
     for (int i = 0; i < 3; i++) memcpy((char *)logits + (size_t)i * bytes, mtp_logits(rig.f, i), bytes);
+    /* the next step in another order: each row is fed with what lies where another row's result will lie */
+    const struct mtp_row next[3] = {
+        {s[2], mtp_hidden(rig.f, 2), 1}, {s[0], mtp_hidden(rig.f, 0), 2}, {s[1], mtp_hidden(rig.f, 1), 3}};
+    static const int order[3] = {1, 2, 0};
+    mtp_draft(rig.f, next, 3);
+    for (int i = 0; i < 3; i++)
+        memcpy((char *)second + (size_t)i * bytes, mtp_logits(rig.f, order[i]), bytes);
     for (int i = 0; i < 3; i++) {
         state_mtp_cut(s[i], 10 + 20 * i);
         mtp_draft(rig.f, &rows[i], 1);
         assert_memory_equal(mtp_logits(rig.f, 0), (char *)logits + (size_t)i * bytes, bytes);
+        const struct mtp_row again = {s[i], mtp_hidden(rig.f, 0), next[order[i]].token};
+        mtp_draft(rig.f, &again, 1);
+        assert_memory_equal(mtp_logits(rig.f, 0), (char *)second + (size_t)i * bytes, bytes);
     }
     for (int i = 0; i < 3; i++) state_free(s[i]);
     mem_free(logits);
+    mem_free(second);
 }
 
 /* ---- teacher-forced ------------------------------------------------------------------------------------ */

@@ -50,10 +50,7 @@ static struct matrix plain(const float *data, uint32_t rows, uint32_t cols)
     return (struct matrix){.type = DT_F32, .rows = rows, .cols = cols, .data = data};
 }
 
-static struct vector vector_of(const float *values)
-{
-    return (struct vector){.gain = values};
-}
+static struct vector vector_of(const float *values) { return (struct vector){.gain = values}; }
 
 static struct matrix experts[EXPERTS], dense[3];
 

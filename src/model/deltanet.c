@@ -27,10 +27,7 @@ struct head_work {
     float *scratch; /* copy of S, then p, w and delta */
 };
 
-static size_t row_at(const struct head_work *w, int t)
-{
-    return (size_t)(w->row0 + t);
-}
+static size_t row_at(const struct head_work *w, int t) { return (size_t)(w->row0 + t); }
 
 /* window <- the last rows of [window; rows 0..n-1], channels [c0, c0+width). */
 static void window_advance(const struct model *m, float *window, const float *rows, int n, int c0, int width)

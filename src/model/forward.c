@@ -14,10 +14,7 @@
 
 /* ---- scratch ------------------------------------------------------------------------------------------- */
 
-static size_t at_least(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
+static size_t at_least(size_t a, size_t b) { return a > b ? a : b; }
 
 static float *rows_of(struct carve *c, const struct forward *f, size_t width)
 {

@@ -91,15 +91,9 @@ void model_free(struct model *m)
     mem_free(m);
 }
 
-const struct config *model_config(const struct model *m)
-{
-    return m->config;
-}
+const struct config *model_config(const struct model *m) { return m->config; }
 
-bool model_has_mtp(const struct model *m)
-{
-    return m->weights->has_mtp;
-}
+bool model_has_mtp(const struct model *m) { return m->weights->has_mtp; }
 
 void *carve_take(struct carve *c, size_t count, size_t size)
 {

@@ -52,9 +52,9 @@ struct layer_state {
 struct state {
     const struct model *model;
     int n_ctx, kv_capacity;
-    int len;       /* tokens that count, the pending ones included */
-    int n_pending; /* of them, those not yet folded into S and conv */
-    int mtp_len;   /* entries of the head's cache */
+    int len;                    /* tokens that count, the pending ones included */
+    int n_pending;              /* of them, those not yet folded into S and conv */
+    int mtp_len;                /* entries of the head's cache */
     struct layer_state *layers; /* [n_layers + 1] */
     void *map;                  /* the arrays of all layers */
     size_t map_bytes;

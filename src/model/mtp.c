@@ -10,15 +10,9 @@
 
 #include <assert.h>
 
-static size_t hidden_of(const struct forward *f)
-{
-    return (size_t)f->model->config->hidden;
-}
+static size_t hidden_of(const struct forward *f) { return (size_t)f->model->config->hidden; }
 
-static float *row(const struct forward *f, float *rows, int r)
-{
-    return rows + (size_t)r * hidden_of(f);
-}
+static float *row(const struct forward *f, float *rows, int r) { return rows + (size_t)r * hidden_of(f); }
 
 /* Row r of the batch: the pair (hidden, token), appended to the cache of s as entry `entry`. */
 static void pair_place(struct forward *f, int r, struct state *s, int entry, const float *hidden,
@@ -65,17 +59,12 @@ void mtp_history(struct forward *f, struct state *s, const float *hidden, const 
 static const float *fed_from(const struct forward *f, enum hidden_variant which)
 {
     switch (which) {
-    case HIDDEN_PRE_NORM:
-        return f->x;
-    case HIDDEN_FC:
-        return f->mtp_fc;
-    case HIDDEN_EMBEDDING:
-        return f->mtp_embed;
-    case HIDDEN_PREV:
-        return f->mtp_given;
+    case HIDDEN_PRE_NORM: return f->x;
+    case HIDDEN_FC: return f->mtp_fc;
+    case HIDDEN_EMBEDDING: return f->mtp_embed;
+    case HIDDEN_PREV: return f->mtp_given;
     case HIDDEN_POST_NORM:
-    case HIDDEN_MIX:
-        break;
+    case HIDDEN_MIX: break;
     }
     return f->u;
 }
@@ -118,7 +107,4 @@ const float *mtp_logits(const struct forward *f, int r)
     return f->mtp_logits + (size_t)r * (size_t)f->model->config->vocab;
 }
 
-const float *mtp_hidden(const struct forward *f, int r)
-{
-    return f->mtp_fed + (size_t)r * hidden_of(f);
-}
+const float *mtp_hidden(const struct forward *f, int r) { return f->mtp_fed + (size_t)r * hidden_of(f); }

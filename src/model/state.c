@@ -92,15 +92,9 @@ void state_reset(struct state *s)
     s->len = s->n_pending = s->mtp_len = 0;
 }
 
-int state_len(const struct state *s)
-{
-    return s->len;
-}
+int state_len(const struct state *s) { return s->len; }
 
-int state_ctx(const struct state *s)
-{
-    return s->n_ctx;
-}
+int state_ctx(const struct state *s) { return s->n_ctx; }
 
 void state_keep(struct state *s, int n_rows)
 {
@@ -109,10 +103,7 @@ void state_keep(struct state *s, int n_rows)
     s->n_pending = n_rows;
 }
 
-int state_mtp_len(const struct state *s)
-{
-    return s->mtp_len;
-}
+int state_mtp_len(const struct state *s) { return s->mtp_len; }
 
 void state_mtp_cut(struct state *s, int n)
 {
@@ -154,10 +145,7 @@ const float *state_values(const struct state *s, int layer, int head)
     return cache_head(s, s->layers[layer].v, head);
 }
 
-static bool same(const float *a, const float *b, size_t n)
-{
-    return memcmp(a, b, n * sizeof(float)) == 0;
-}
+static bool same(const float *a, const float *b, size_t n) { return memcmp(a, b, n * sizeof(float)) == 0; }
 
 static bool same_cache(const struct state *a, const struct state *b, int layer, int len)
 {
