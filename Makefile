@@ -2,6 +2,7 @@
 # make demo       from two bundled folders to a faster answer, in under a minute
 # make check      every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
+# make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
 # make install    to $(DESTDIR)$(PREFIX) with man page and completion
@@ -86,6 +87,12 @@ check: deps
 	@tools/check_layers.sh
 	@tools/run_tests.sh $(B)
 
+bench-kernels: $(B)/tools/bench_kernels
+	$(B)/tools/bench_kernels
+
+$(B)/tools/bench_kernels: $(B)/tools/bench_kernels.o $(B)/libalula.a
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@tools/demo.sh $(B)/alula
@@ -100,7 +107,7 @@ lint:
 	else echo "shellcheck is not installed; scripts unchecked"; fi
 
 format:
-	clang-format -i $(wildcard include/*.h src/*/*.[ch] tests/*.[ch])
+	clang-format -i $(wildcard include/*.h src/*/*.[ch] tests/*.[ch] tools/*.c)
 
 install: all
 	install -D -m 755 $(B)/alula $(DESTDIR)$(PREFIX)/bin/alula
@@ -113,5 +120,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check demo deps lint format install clean
+.PHONY: all tests check bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

@@ -30,10 +30,7 @@ static uint32_t rnd(void)
     return seed >> 8;
 }
 
-static float rnd_f32(void)
-{
-    return (float)((int)(rnd() % 20001) - 10000) / 4096.0f;
-}
+static float rnd_f32(void) { return (float)((int)(rnd() % 20001) - 10000) / 4096.0f; }
 
 static float *rnd_array(size_t n)
 {
@@ -233,29 +230,14 @@ static void run_array_op(const struct kern *k, int op, const float *a, const flo
 {
     memcpy(out, a, n * sizeof *out);
     switch (op) {
-    case 0:
-        k->exp_inplace(out, n);
-        break;
-    case 1:
-        k->silu(out, n);
-        break;
-    case 2:
-        k->silu_mul(out, a, b, n);
-        break;
-    case 3:
-        k->sigmoid_mul(out, a, b, n);
-        break;
-    case 4:
-        k->softmax(out, n);
-        break;
-    case 5:
-        k->axpy(0.37f, b, out, n);
-        break;
-    case 6:
-        k->rms_norm(out, a, b, n, 1e-6f);
-        break;
-    default:
-        out[0] = k->dot(a, b, n);
+    case 0: k->exp_inplace(out, n); break;
+    case 1: k->silu(out, n); break;
+    case 2: k->silu_mul(out, a, b, n); break;
+    case 3: k->sigmoid_mul(out, a, b, n); break;
+    case 4: k->softmax(out, n); break;
+    case 5: k->axpy(0.37f, b, out, n); break;
+    case 6: k->rms_norm(out, a, b, n, 1e-6f); break;
+    default: out[0] = k->dot(a, b, n);
     }
 }
 

@@ -33,10 +33,7 @@ unsigned cpu_detect(void)
 
 #else
 
-unsigned cpu_detect(void)
-{
-    return 0;
-}
+unsigned cpu_detect(void) { return 0; }
 
 #endif
 

@@ -15,7 +15,4 @@ void kern_init(struct kern *k, unsigned cpu_mask)
     k->name = cpu_name(have);
 }
 
-float kern_softplus(float x)
-{
-    return x > 20 ? x : (float)log1p(exp((double)x));
-}
+float kern_softplus(float x) { return x > 20 ? x : (float)log1p(exp((double)x)); }

@@ -18,6 +18,18 @@ struct delta_fold {
     const float *delta; /* [dv] */
 };
 
+/* Sixty-four activations as int8: value = scale * code. Short groups end in zeros. The codes of each eight
+ * columns stand in the order 0 2 4 6 1 3 5 7, which is how the low and the high halves of bytes deliver
+ * four-bit weights. */
+struct q8 {
+    float scale;
+    float sum;     /* of scale * code over the group */
+    float half[2]; /* the same over its first and its second 32 columns */
+    int8_t code[64];
+};
+
+static inline size_t q8_count(size_t cols) { return (cols + 63) / 64; }
+
 struct kern {
     const char *name; /* the best instruction set in use */
 
@@ -30,6 +42,16 @@ struct kern {
      * values. y: [n], ldy. */
     void (*mat_accum)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
                       float *y, size_t ldy);
+
+    /* Fast mode. Activations as int8: group g of x[cols] goes to out[g*ldx], so that a batch of n rows is
+     * [q8_count(cols)][ldx] with row j at x + j. scale = max|x|/127, codes rounded half to even. */
+    void (*q8_from)(struct q8 *out, size_t ldx, const float *x, size_t cols);
+    /* As mat_rows on such a batch; affine weights only. Over the min(group, 64) columns that share all scales
+     * the products of codes sum exactly, in integers; then acc += (float(sum) * weight scale) * activation
+     * scale + bias * activation sum, every operation rounded, columns in order. The same bits for every n,
+     * split and variant; rows 1..8 and 512 alike. */
+    void (*mat_rows_q8)(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x, size_t ldx,
+                        int n, float *y, size_t ldy);
 
     float (*dot)(const float *a, const float *b, size_t n);
     void (*axpy)(float a, const float *x, float *y, size_t n); /* y += a*x */

@@ -26,14 +26,12 @@ enum {
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
+typedef int8_t vb __attribute__((vector_size(LANES)));
 
 /* Writes columns [c0, c0 + n) of row r as float32; c0 is a multiple of BLOCK, n <= BLOCK. */
 static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, float *out);
 
-static inline vf vset(float f)
-{
-    return f - (vf){0};
-}
+static inline vf vset(float f) { return f - (vf){0}; }
 
 static inline vf vload(const float *p)
 {
@@ -42,10 +40,7 @@ static inline vf vload(const float *p)
     return v;
 }
 
-static inline void vstore(float *p, vf v)
-{
-    memcpy(p, &v, sizeof v);
-}
+static inline void vstore(float *p, vf v) { memcpy(p, &v, sizeof v); }
 
 /* The first n lanes; the others are zero. */
 static inline vf vload_n(const float *p, size_t n)
@@ -56,15 +51,9 @@ static inline vf vload_n(const float *p, size_t n)
     return v;
 }
 
-static inline void vstore_n(float *p, vf v, size_t n)
-{
-    memcpy(p, &v, (n < LANES ? n : LANES) * sizeof *p);
-}
+static inline void vstore_n(float *p, vf v, size_t n) { memcpy(p, &v, (n < LANES ? n : LANES) * sizeof *p); }
 
-static inline vf vselect(vi mask, vf yes, vf no)
-{
-    return (vf)(((vi)yes & mask) | ((vi)no & ~mask));
-}
+static inline vf vselect(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
 
 static inline float fold_sums(const vf *acc)
 {
@@ -194,10 +183,7 @@ static void exp_inplace(float *x, size_t n)
     for (size_t i = 0; i < n; i += LANES) vstore_n(x + i, vexp(vload_n(x + i, n - i)), n - i);
 }
 
-static inline vf vsilu(vf x)
-{
-    return x / (1.0f + vexp(-x));
-}
+static inline vf vsilu(vf x) { return x / (1.0f + vexp(-x)); }
 
 static void silu(float *x, size_t n)
 {
@@ -283,6 +269,59 @@ static void delta_pass(float *dst, const float *src, int dk, int dv, const struc
     if (v0 < dv) delta_tile(dst, src, dk, dv, folds, n_folds, k, q, p, w, v0, (size_t)(dv - v0));
 }
 
+/* Bytes 0 2 4 6 1 3 5 7 of x. */
+static inline uint64_t evens_first(uint64_t x)
+{
+    uint64_t even = x & 0x00ff00ff00ff00ff, odd = x >> 8 & 0x00ff00ff00ff00ff;
+    even = (even | even >> 8) & 0x0000ffff0000ffff;
+    odd = (odd | odd >> 8) & 0x0000ffff0000ffff;
+    return ((even | even >> 16) & 0xffffffff) | (odd | odd >> 16) << 32;
+}
+
+/* One whole group. Below 1e-30 it counts as zeros, so that 127/max stays finite. */
+static void q8_group_from(struct q8 *out, const float *x)
+{
+    const vf magic = vset(0x1.8p23f);
+    vf top = {0};
+    vi sums[2] = {{0}};
+    int sum[2] = {0};
+    float max = 0;
+
+    for (int i = 0; i < 64; i += LANES) {
+        vf v = vload(x + i);
+        v = (vf)((vi)v & 0x7fffffff);
+        top = vselect(v > top, v, top);
+    }
+    for (int i = 0; i < LANES; i++) max = top[i] > max ? top[i] : max;
+    if (max < 1e-30f) max = 0;
+    float inv = max > 0 ? 127 / max : 0;
+    for (int i = 0; i < 64; i += LANES) {
+        vb b = __builtin_convertvector((vi)(vload(x + i) * inv + magic) & 0xff, vb);
+        memcpy(out->code + i, &b, sizeof b);
+        sums[i / 32] += __builtin_convertvector(b, vi);
+    }
+    for (int i = 0; i < 64; i += 8) {
+        uint64_t u;
+        memcpy(&u, out->code + i, 8);
+        u = evens_first(u);
+        memcpy(out->code + i, &u, 8);
+    }
+    for (int i = 0; i < LANES; i++) sum[0] += sums[0][i], sum[1] += sums[1][i];
+    out->scale = max / 127;
+    out->half[0] = (float)sum[0] * out->scale;
+    out->half[1] = (float)sum[1] * out->scale;
+    out->sum = (float)(sum[0] + sum[1]) * out->scale;
+}
+
+static void q8_from(struct q8 *out, size_t ldx, const float *x, size_t cols)
+{
+    for (size_t c = 0; c < cols; c += 64, out += ldx) {
+        float tail[64] = {0};
+        if (cols - c < 64) memcpy(tail, x + c, (cols - c) * sizeof *x);
+        q8_group_from(out, cols - c < 64 ? tail : x + c);
+    }
+}
+
 static void body_init(struct kern *k)
 {
     k->mat_rows = mat_rows;
@@ -296,6 +335,7 @@ static void body_init(struct kern *k)
     k->sigmoid_mul = sigmoid_mul;
     k->softmax = softmax;
     k->delta_pass = delta_pass;
+    k->q8_from = q8_from;
 }
 
 #endif

@@ -1,14 +1,13 @@
 /* kern_ref.c - the kernels for any machine, and the truth that every other variant must equal bit for bit. */
 #define LANES 4
 #include "kern/kern_body.h"
+#include "kern/kern_q8_body.h"
 
-/* Columns of one row of affine codes. A code spans at most two bytes; groups begin at multiples of 32
- * columns. */
+/* Columns of one row of affine codes; groups begin at multiples of 32 columns. */
 static void decode_affine(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, float *out)
 {
     const unsigned char *row = (const unsigned char *)m->data + r * matrix_row_bytes(m);
     const unsigned char *end = row + matrix_row_bytes(m);
-    const unsigned bits = m->bits, mask = (1u << bits) - 1;
     size_t n_groups = m->cols / m->group;
 
     for (uint32_t c = c0; c < c0 + n;) {
@@ -17,10 +16,7 @@ static void decode_affine(const struct matrix *m, uint32_t r, uint32_t c0, uint3
         float bias = value_f32(m->biases, m->scale_type, r * n_groups + g);
         uint32_t stop = (uint32_t)(g + 1) * m->group;
         for (stop = stop < c0 + n ? stop : c0 + n; c < stop; c++) {
-            size_t bit = (size_t)c * bits;
-            const unsigned char *p = row + bit / 8;
-            unsigned window = p[0] | (p + 1 < end ? (unsigned)p[1] << 8 : 0);
-            float product = scale * (float)(window >> bit % 8 & mask);
+            float product = scale * (float)code_at(row, end, m->bits, c);
             *out++ = product + bias;
         }
     }
@@ -38,4 +34,5 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
 void kern_init_ref(struct kern *k)
 {
     body_init(k);
+    k->mat_rows_q8 = mat_rows_q8_plain;
 }

@@ -13,15 +13,9 @@ static const struct {
     [DT_U8] = {"U8", 1},   [DT_I8] = {"I8", 1},   [DT_BOOL] = {"BOOL", 1},
 };
 
-size_t dtype_size(enum dtype t)
-{
-    return types[t].size;
-}
+size_t dtype_size(enum dtype t) { return types[t].size; }
 
-const char *dtype_name(enum dtype t)
-{
-    return types[t].name;
-}
+const char *dtype_name(enum dtype t) { return types[t].name; }
 
 size_t matrix_row_bytes(const struct matrix *m)
 {

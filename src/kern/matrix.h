@@ -18,12 +18,12 @@ struct matrix {
     uint8_t bits;          /* affine: 1..8, else 0 */
     uint16_t group;        /* affine: 32, 64, 128, else 0 */
     uint32_t rows, cols;
-    const void *data;              /* [rows][cols] values, or [rows][cols*bits/32] words */
-    const void *scales, *biases;   /* affine: [rows][cols/group] */
+    const void *data;            /* [rows][cols] values, or [rows][cols*bits/32] words */
+    const void *scales, *biases; /* affine: [rows][cols/group] */
 };
 
-size_t dtype_size(enum dtype t);       /* bytes of one value */
-const char *dtype_name(enum dtype t);  /* "BF16", as safetensors spells it */
+size_t dtype_size(enum dtype t);      /* bytes of one value */
+const char *dtype_name(enum dtype t); /* "BF16", as safetensors spells it */
 /* Bytes of one row of codes or values (without scales and biases). */
 size_t matrix_row_bytes(const struct matrix *m);
 /* Bytes that one use of the whole matrix reads: codes, scales and biases. */
@@ -40,7 +40,7 @@ static inline float bf16_to_f32(uint16_t v)
 }
 uint16_t f32_to_bf16(float f); /* nearest, ties to even; NaN stays NaN */
 float f16_to_f32(uint16_t v);
-uint16_t f32_to_f16(float f);  /* nearest, ties to even; subnormals kept, overflow to infinity */
+uint16_t f32_to_f16(float f); /* nearest, ties to even; subnormals kept, overflow to infinity */
 /* Value i of an array of type t (F32, F16, BF16). */
 float value_f32(const void *data, enum dtype t, size_t i);
 void values_to_f32(const void *data, enum dtype t, size_t n, float *out);

@@ -1,0 +1,120 @@
+/* kern_q8_body.h - what the fast matrix products of all instruction sets share; included by each kern_ISA.c after
+ * kern_body.h.
+ *
+ * Weights stay where they lie, in MLX's rows: no copy of the model, no cache file, no start-up time. Packed
+ * blocks (rows interleaved) would save turning the rows in registers, but those shuffles run beside the
+ * products. What reading in place does need is prefetching by hand: the rows of a block are many short
+ * streams, which the hardware's prefetchers do not follow. */
+#ifndef KERN_Q8_BODY_H
+#define KERN_Q8_BODY_H
+
+/* A code spans at most two bytes. */
+static inline unsigned code_at(const unsigned char *row, const unsigned char *end, unsigned bits, size_t i)
+{
+    const unsigned char *p = row + i * bits / 8;
+    unsigned window = p[0] | (p + 1 < end ? (unsigned)p[1] << 8 : 0);
+    return window >> i * bits % 8 & ((1u << bits) - 1);
+}
+
+/* Where column i of a group stands in q8.code. */
+static inline unsigned q8_place(unsigned i) { return (i & ~7u) | (i & 1) << 2 | (i >> 1 & 3); }
+
+/* One row of weights with one group of min(group, 64) columns, beginning at column c, on n activation rows.
+ */
+static void q8_group(const struct matrix *w, uint32_t r, uint32_t c, const struct q8 *x, size_t ldx, int n,
+                     float *acc)
+{
+    const unsigned char *row = (const unsigned char *)w->data + r * matrix_row_bytes(w);
+    size_t at = (size_t)r * (w->cols / w->group) + c / w->group;
+    float scale = value_f32(w->scales, w->scale_type, at), bias = value_f32(w->biases, w->scale_type, at);
+    unsigned width = w->group < 64 ? w->group : 64, first = c % 64;
+    int code[64];
+
+    if (width > w->cols - c) width = w->cols - c;
+    for (unsigned i = 0; i < width; i++)
+        code[i] = (int)code_at(row, row + matrix_row_bytes(w), w->bits, c + i);
+    for (int j = 0; j < n; j++) {
+        const struct q8 *q = &x[c / 64 * ldx + j];
+        int sum = 0;
+        for (unsigned i = 0; i < width; i++) sum += code[i] * q->code[q8_place(first + i)];
+        float product = (float)sum * scale * q->scale,
+              offset = bias * (w->group < 64 ? q->half[first / 32] : q->sum);
+        acc[j] += product + offset;
+    }
+}
+
+static void mat_rows_q8_plain(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x,
+                              size_t ldx, int n, float *y, size_t ldy)
+{
+    uint32_t step = w->group < 64 ? w->group : 64;
+
+    for (int j0 = 0; j0 < n; j0 += XROWS) {
+        int some = n - j0 < XROWS ? n - j0 : XROWS;
+        for (uint32_t r = r0; r < r1; r++) {
+            float acc[XROWS] = {0};
+            for (uint32_t c = 0; c < w->cols; c += step) q8_group(w, r, c, x + j0, ldx, some, acc);
+            for (int j = 0; j < some; j++) y[(size_t)(j0 + j) * ldy + r] = acc[j];
+        }
+    }
+}
+
+#if LANES > 4
+
+/* What the next block of rows will read, in the order in which it lies, while this one computes. Into the
+ * second level: rows a power of two apart would push each other out of the first. */
+struct ahead {
+    const char *codes, *scales, *biases;
+    uint32_t code_step, scale_step;
+};
+
+static inline struct ahead ahead_of(const struct matrix *w, uint32_t row)
+{
+    size_t n_groups = w->cols / w->group, scale_row = n_groups * dtype_size(w->scale_type),
+           next = row + LANES;
+    return (struct ahead){
+        .codes = (const char *)w->data + next * matrix_row_bytes(w),
+        .scales = (const char *)w->scales + next * scale_row,
+        .biases = (const char *)w->biases + next * scale_row,
+        .code_step = (uint32_t)(LANES * matrix_row_bytes(w) / n_groups),
+        .scale_step = (uint32_t)(LANES * dtype_size(w->scale_type)),
+    };
+}
+
+static inline void ahead_step(struct ahead *a)
+{
+    for (uint32_t i = 0; i < a->code_step; i += 64) __builtin_prefetch(a->codes + i, 0, 2);
+    __builtin_prefetch(a->scales, 0, 2);
+    __builtin_prefetch(a->biases, 0, 2);
+    a->codes += a->code_step;
+    a->scales += a->scale_step;
+    a->biases += a->scale_step;
+}
+
+/* Rows row .. row+LANES-1 with n <= XROWS activation rows; acc[j] receives a lane per row. */
+static void q8_block(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, int n, vf *acc);
+
+/* The last block of a range shifts back where it would leave the matrix; a matrix smaller than a block goes
+ * the plain way. */
+static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x, size_t ldx,
+                        int n, float *y, size_t ldy)
+{
+    vf acc[XROWS];
+
+    if (w->rows < LANES) {
+        mat_rows_q8_plain(w, r0, r1, x, ldx, n, y, ldy);
+        return;
+    }
+    for (int j0 = 0; j0 < n; j0 += XROWS) {
+        int some = n - j0 < XROWS ? n - j0 : XROWS;
+        for (uint32_t r = r0; r < r1; r += LANES) {
+            uint32_t row = r + LANES <= w->rows ? r : w->rows - LANES;
+            uint32_t count = r1 - r < LANES ? r1 - r : LANES;
+            q8_block(w, row, x + j0, ldx, some, acc);
+            for (int j = 0; j < some; j++)
+                memcpy(y + (size_t)(j0 + j) * ldy + r, (const float *)&acc[j] + (r - row), count * sizeof *y);
+        }
+    }
+}
+
+#endif
+#endif
