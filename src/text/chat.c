@@ -14,10 +14,10 @@ struct token {
 };
 
 struct chat_template {
-    struct jinja *plain;     /* NULL if a list of templates has no "default" */
-    struct jinja *tool_use;  /* NULL = plain serves */
-    char names[256];         /* of a list of templates, for messages */
-    struct token *tokens;    /* [n_tokens] special tokens, variables of the template */
+    struct jinja *plain;    /* NULL if a list of templates has no "default" */
+    struct jinja *tool_use; /* NULL = plain serves */
+    char names[256];        /* of a list of templates, for messages */
+    struct token *tokens;   /* [n_tokens] special tokens, variables of the template */
     size_t n_tokens;
 };
 
@@ -36,17 +36,22 @@ static bool read_list(struct chat_template *t, const json_t *list, struct alula_
 {
     size_t i;
     const json_t *entry;
-    json_array_foreach(list, i, entry) {
+    json_array_foreach(list, i, entry)
+    {
         const json_t *name = json_object_get(entry, "name"), *text = json_object_get(entry, "template");
         if (!json_is_string(name) || !json_is_string(text))
-            return err_set(e, ALULA_FORMAT, "tokenizer_config.json: element %zu of \"chat_template\" has no name and template", i);
+            return err_set(e, ALULA_FORMAT,
+                           "tokenizer_config.json: element %zu of \"chat_template\" has no name and template",
+                           i);
         const char *s = json_string_value(name);
         size_t used = strlen(t->names), n = strlen(s);
         if (used + n + 3 < sizeof t->names) {
             strcat(t->names, used ? ", " : "");
             strcat(t->names, s);
         }
-        struct jinja **to = strcmp(s, "default") == 0 ? &t->plain : strcmp(s, "tool_use") == 0 ? &t->tool_use : NULL;
+        struct jinja **to = strcmp(s, "default") == 0    ? &t->plain
+                            : strcmp(s, "tool_use") == 0 ? &t->tool_use
+                                                         : NULL;
         char full[128];
         snprintf(full, sizeof full, "tokenizer_config.json chat_template %.60s", s);
         if (to && !parse_named(to, text, full, e)) return false;
@@ -60,7 +65,8 @@ static bool read_config_template(struct chat_template *t, const json_t *config, 
     if (json_is_string(v)) return parse_named(&t->plain, v, "tokenizer_config.json chat_template", e);
     if (json_is_array(v)) return read_list(t, v, e);
     if (!v || json_is_null(v)) return true;
-    return err_set(e, ALULA_FORMAT, "tokenizer_config.json: \"chat_template\" is neither a string nor a list");
+    return err_set(e, ALULA_FORMAT,
+                   "tokenizer_config.json: \"chat_template\" is neither a string nor a list");
 }
 
 /* Members named *_token that are a string or an object with the string "content". */
@@ -70,7 +76,8 @@ static bool read_tokens(struct chat_template *t, json_t *config, struct alula_er
     json_t *v;
     t->tokens = mem_zalloc(json_object_size(config), sizeof *t->tokens);
     if (!t->tokens) return err_set(e, ALULA_NOMEM, "out of memory for special tokens");
-    json_object_foreach(config, key, v) {
+    json_object_foreach(config, key, v)
+    {
         size_t n = strlen(key);
         const json_t *text = json_is_object(v) ? json_object_get(v, "content") : v;
         if (n < 6 || strcmp(key + n - 6, "_token") != 0 || !json_is_string(text)) continue;
@@ -108,9 +115,12 @@ static bool open_parts(struct chat_template *t, const char *dir, struct alula_er
     }
     if (t->plain || t->tool_use) return true;
     if (t->names[0])
-        return err_set(e, ALULA_UNSUPPORTED, "tokenizer_config.json has chat templates, but none named default or tool_use: %s", t->names);
+        return err_set(e, ALULA_UNSUPPORTED,
+                       "tokenizer_config.json has chat templates, but none named default or tool_use: %s",
+                       t->names);
     return err_set(e, ALULA_NOT_FOUND,
-                   "the folder has no chat template: neither chat_template.jinja nor \"chat_template\" in tokenizer_config.json");
+                   "the folder has no chat template: neither chat_template.jinja nor \"chat_template\" in "
+                   "tokenizer_config.json");
 }
 
 bool chat_template_open(struct chat_template **ret, const char *dir, struct alula_error *e)
@@ -173,8 +183,8 @@ static bool prepare_calls(struct jj_run *r, struct jj_dict *message, size_t at)
         call = calls.l->v[i];
         if (call.kind == JJ_DICT) jj_dict_find_str(call.d, "function", &call);
         if (call.kind != JJ_DICT)
-            return err_set(r->e, ALULA_FORMAT, "message %zu: tool call %zu is a JSON %s, expected an object", at, i,
-                           jj_kind_name(call));
+            return err_set(r->e, ALULA_FORMAT, "message %zu: tool call %zu is a JSON %s, expected an object",
+                           at, i, jj_kind_name(call));
         if (!prepare_arguments(r, call.d, at)) return false;
     }
     return true;
@@ -184,11 +194,13 @@ static bool prepare_calls(struct jj_run *r, struct jj_dict *message, size_t at)
 static bool prepare_reasoning(struct jj_run *r, struct jj_dict *message)
 {
     struct jj_value reasoning, thinking, key;
-    if (!jj_dict_find_str(message, "reasoning_content", &reasoning) && !jj_dict_find_str(message, "thinking", &reasoning) &&
+    if (!jj_dict_find_str(message, "reasoning_content", &reasoning) &&
+        !jj_dict_find_str(message, "thinking", &reasoning) &&
         !jj_dict_find_str(message, "reasoning", &reasoning))
         return true;
     if (!jj_dict_find_str(message, "thinking", &thinking)) thinking = reasoning;
-    if (!jj_dict_find_str(message, "reasoning_content", &key) && !set_named(r, message, "reasoning_content", reasoning))
+    if (!jj_dict_find_str(message, "reasoning_content", &key) &&
+        !set_named(r, message, "reasoning_content", reasoning))
         return false;
     jj_dict_remove(message, "thinking");
     return jj_str_view(r, "thinking", 8, &key) && jj_dict_set_first(r, message, key, thinking);
@@ -197,7 +209,8 @@ static bool prepare_reasoning(struct jj_run *r, struct jj_dict *message)
 static bool prepare_message(struct jj_run *r, struct jj_value v, size_t at)
 {
     if (v.kind != JJ_DICT)
-        return err_set(r->e, ALULA_FORMAT, "message %zu is a JSON %s, expected an object", at, jj_kind_name(v));
+        return err_set(r->e, ALULA_FORMAT, "message %zu is a JSON %s, expected an object", at,
+                       jj_kind_name(v));
     jj_dict_remove_none(v.d);
     return prepare_reasoning(r, v.d) && prepare_calls(r, v.d, at);
 }
@@ -219,7 +232,8 @@ static bool prepare_variables(struct jj_run *r, const struct chat_template *t, s
     struct jj_value v;
     if (!jj_dict_find_str(context, "tools", &v) || (v.kind == JJ_LIST && v.l->n == 0))
         if (!set_named(r, context, "tools", jj_none())) return false;
-    if (!jj_dict_find_str(context, "documents", &v) && !set_named(r, context, "documents", jj_none())) return false;
+    if (!jj_dict_find_str(context, "documents", &v) && !set_named(r, context, "documents", jj_none()))
+        return false;
     if (!jj_dict_find_str(context, "add_generation_prompt", &v) &&
         !set_named(r, context, "add_generation_prompt", jj_bool(false)))
         return false;
@@ -227,7 +241,8 @@ static bool prepare_variables(struct jj_run *r, const struct chat_template *t, s
         const struct token *token = &t->tokens[i];
         struct jj_value text;
         if (jj_dict_find_str(context, token->name, &v)) continue;
-        if (!jj_str_view(r, token->text, strlen(token->text), &text) || !set_named(r, context, token->name, text))
+        if (!jj_str_view(r, token->text, strlen(token->text), &text) ||
+            !set_named(r, context, token->name, text))
             return false;
     }
     return true;
@@ -241,7 +256,8 @@ static bool choose(const struct chat_template *t, const struct jj_dict *context,
     struct jj_value tools = jj_none();
     jj_dict_find_str(context, "tools", &tools);
     *ret = tools.kind != JJ_NONE && t->tool_use ? t->tool_use : t->plain;
-    return *ret || err_set(e, ALULA_NOT_FOUND, "none of the model's chat templates serves this request, there are: %s", t->names);
+    return *ret || err_set(e, ALULA_NOT_FOUND,
+                           "none of the model's chat templates serves this request, there are: %s", t->names);
 }
 
 bool chat_template_render(const struct chat_template *t, const char *json, size_t n, struct buf *out,

@@ -10,12 +10,12 @@
 #include "base/buf.h"
 
 /* Ceilings. Parsed template, one rendering's values and its output together stay below 64 MiB. */
-#define JINJA_SOURCE_MAX  ((size_t)1 << 20)   /* bytes of template text */
-#define JINJA_CONTEXT_MAX ((size_t)16 << 20)  /* bytes of context text */
-#define JINJA_TREE_MAX    ((size_t)12 << 20)  /* bytes of the parsed template */
-#define JINJA_VALUES_MAX  ((size_t)36 << 20)  /* bytes of values made while rendering */
-#define JINJA_OUTPUT_MAX  ((size_t)8 << 20)   /* bytes of output, captured text included */
-#define JINJA_STEPS_MAX   8000000             /* operations, loop rounds, 64 bytes of text each */
+#define JINJA_SOURCE_MAX  ((size_t)1 << 20)  /* bytes of template text */
+#define JINJA_CONTEXT_MAX ((size_t)16 << 20) /* bytes of context text */
+#define JINJA_TREE_MAX    ((size_t)12 << 20) /* bytes of the parsed template */
+#define JINJA_VALUES_MAX  ((size_t)36 << 20) /* bytes of values made while rendering */
+#define JINJA_OUTPUT_MAX  ((size_t)8 << 20)  /* bytes of output, captured text included */
+#define JINJA_STEPS_MAX   8000000            /* operations, loop rounds, 64 bytes of text each */
 
 struct jinja;
 

@@ -12,9 +12,11 @@ static struct jj_value missing_attr(struct jj_value v, const struct jj_str *name
 }
 
 /* Attributes and methods that a kind has itself; *found false if there is none of that name. */
-static bool own_attr(struct jj_run *r, struct jj_value v, const struct jj_str *name, struct jj_value *ret, bool *found)
+static bool own_attr(struct jj_run *r, struct jj_value v, const struct jj_str *name, struct jj_value *ret,
+                     bool *found)
 {
-    bool unsafe = name->n >= 4 && memcmp(name->p, "__", 2) == 0 && memcmp(name->p + name->n - 2, "__", 2) == 0;
+    bool unsafe =
+        name->n >= 4 && memcmp(name->p, "__", 2) == 0 && memcmp(name->p + name->n - 2, "__", 2) == 0;
     *found = true;
     if (v.kind == JJ_SPACE) {
         *found = jj_dict_find(v.d, jj_of_str(name), ret);
@@ -27,12 +29,13 @@ static bool own_attr(struct jj_run *r, struct jj_value v, const struct jj_str *n
         return true;
     }
     if (!fn && (v.kind == JJ_MACRO || v.kind == JJ_FUNC || v.kind == JJ_METHOD))
-        return jj_fail(r, ALULA_UNSUPPORTED, "the attribute '%.*s' of a %s is not supported", (int)name->n, name->p,
-                       jj_kind_name(v));
+        return jj_fail(r, ALULA_UNSUPPORTED, "the attribute '%.*s' of a %s is not supported", (int)name->n,
+                       name->p, jj_kind_name(v));
     *found = fn != NULL;
     if (!fn) return true;
     if (!fn->call && !fn->call_any)
-        return jj_fail(r, ALULA_UNSUPPORTED, "the method '%s' of '%s' is not supported", fn->name, jj_kind_name(v));
+        return jj_fail(r, ALULA_UNSUPPORTED, "the method '%s' of '%s' is not supported", fn->name,
+                       jj_kind_name(v));
     struct jj_method *m = jj_alloc(r, sizeof *m);
     if (!m) return false;
     *m = (struct jj_method){fn, v};
@@ -61,7 +64,8 @@ static bool element_at(struct jj_value key, size_t n, size_t *ret)
     return true;
 }
 
-static bool item_by_index(struct jj_run *r, struct jj_value v, struct jj_value key, struct jj_value *ret, bool *found)
+static bool item_by_index(struct jj_run *r, struct jj_value v, struct jj_value key, struct jj_value *ret,
+                          bool *found)
 {
     size_t n = 0, i = 0;
     if (!jj_length(r, v, &n, found)) return false;
@@ -78,7 +82,8 @@ static bool item_by_index(struct jj_run *r, struct jj_value v, struct jj_value k
 
 bool jj_get_item(struct jj_run *r, struct jj_value v, struct jj_value key, struct jj_value *ret)
 {
-    bool found = false, indexed = v.kind == JJ_LIST || v.kind == JJ_TUPLE || v.kind == JJ_STR || v.kind == JJ_RANGE;
+    bool found = false,
+         indexed = v.kind == JJ_LIST || v.kind == JJ_TUPLE || v.kind == JJ_STR || v.kind == JJ_RANGE;
     if (v.kind == JJ_UNDEF) return jj_fail_undef(r, v);
     if (!jj_key_step(r, key)) return false;
     if (v.kind == JJ_DICT)
@@ -100,13 +105,15 @@ bool jj_get_item(struct jj_run *r, struct jj_value v, struct jj_value key, struc
 /* ---- slices ---------------------------------------------------------------------------------------------------- */
 
 /* One bound, brought into [low, high]; missing gives fallback. */
-static bool slice_bound(struct jj_run *r, struct jj_value v, int64_t n, int64_t low, int64_t high, int64_t fallback,
-                        int64_t *ret)
+static bool slice_bound(struct jj_run *r, struct jj_value v, int64_t n, int64_t low, int64_t high,
+                        int64_t fallback, int64_t *ret)
 {
     *ret = fallback;
     if (v.kind == JJ_MISSING || v.kind == JJ_NONE) return true;
     if (v.kind == JJ_UNDEF) return jj_fail_undef(r, v);
-    if (!jj_is_int(v)) return jj_fail(r, ALULA_FORMAT, "a bound of a slice is an integer or none, not '%s'", jj_kind_name(v));
+    if (!jj_is_int(v))
+        return jj_fail(r, ALULA_FORMAT, "a bound of a slice is an integer or none, not '%s'",
+                       jj_kind_name(v));
     __int128 i = jj_int128(v);
     if (i < 0) i += n;
     *ret = i < low ? low : i > high ? high : (int64_t)i;
@@ -118,7 +125,9 @@ static bool slice_of(struct jj_run *r, const struct jj_value b[3], int64_t n, st
 {
     int64_t from, to, step = 1;
     if (b[2].kind != JJ_MISSING && b[2].kind != JJ_NONE) {
-        if (!jj_is_int(b[2])) return jj_fail(r, ALULA_FORMAT, "the step of a slice is an integer, not '%s'", jj_kind_name(b[2]));
+        if (!jj_is_int(b[2]))
+            return jj_fail(r, ALULA_FORMAT, "the step of a slice is an integer, not '%s'",
+                           jj_kind_name(b[2]));
         __int128 s = jj_int128(b[2]);
         step = s > n + 1 ? n + 1 : s < -n - 1 ? -n - 1 : (int64_t)s;
     }
@@ -140,7 +149,8 @@ static bool slice_str(struct jj_run *r, struct jj_value v, const struct jj_range
     }
     size_t mark = r->out->len;
     for (int64_t i = 0; i < s->n; i++) {
-        size_t at = (size_t)(s->start + i * s->step), from = jj_char_offset(v.s, at), to = jj_char_offset(v.s, at + 1);
+        size_t at = (size_t)(s->start + i * s->step), from = jj_char_offset(v.s, at),
+               to = jj_char_offset(v.s, at + 1);
         if (!jj_put(r, v.s->p + from, to - from)) return false;
         if (v.s->chars != v.s->n && !jj_step(r, to / 64)) return false;
     }
@@ -154,9 +164,11 @@ bool jj_get_slice(struct jj_run *r, struct jj_value v, const struct jj_value bou
     struct jj_range s;
     if (v.kind == JJ_UNDEF) return jj_fail_undef(r, v);
     if (v.kind == JJ_STR)
-        return jj_str_count(r, v.s) && slice_of(r, bounds, (int64_t)v.s->chars, &s) && slice_str(r, v, &s, ret);
+        return jj_str_count(r, v.s) && slice_of(r, bounds, (int64_t)v.s->chars, &s) &&
+               slice_str(r, v, &s, ret);
     if (v.kind != JJ_LIST && v.kind != JJ_TUPLE)
-        return jj_fail(r, v.kind == JJ_RANGE ? ALULA_UNSUPPORTED : ALULA_FORMAT, "a slice of a value of type '%s'", jj_kind_name(v));
+        return jj_fail(r, v.kind == JJ_RANGE ? ALULA_UNSUPPORTED : ALULA_FORMAT,
+                       "a slice of a value of type '%s'", jj_kind_name(v));
     if (!slice_of(r, bounds, (int64_t)v.l->n, &s)) return false;
     struct jj_items items = {.n = (size_t)s.n};
     if (s.step == 1) {
@@ -186,7 +198,8 @@ bool jj_get_path(struct jj_run *r, struct jj_value v, struct jj_value path, stru
     bool has_fallback = fallback.kind != JJ_MISSING && fallback.kind != JJ_NONE;
     *ret = v;
     if (path.kind != JJ_STR) {
-        if (!jj_is_int(path)) return jj_fail(r, ALULA_FORMAT, "an attribute is named by a string or an integer");
+        if (!jj_is_int(path))
+            return jj_fail(r, ALULA_FORMAT, "an attribute is named by a string or an integer");
         if (!jj_get_item(r, v, path, ret)) return false;
         if (ret->kind == JJ_UNDEF && has_fallback) *ret = fallback;
         return true;

@@ -53,10 +53,12 @@ static uint32_t simple(uint32_t cp, enum jj_case how)
 
 int jj_char_map(uint32_t cp, enum jj_case how, uint32_t out[3])
 {
-    const struct jj_case_special *t = how == JJ_LOWER ? jj_case_lower_special : how == JJ_UPPER ? jj_case_upper_special
-                                                                                               : jj_case_title_special;
-    int n = how == JJ_LOWER ? jj_case_lower_special_count : how == JJ_UPPER ? jj_case_upper_special_count
-                                                                            : jj_case_title_special_count;
+    const struct jj_case_special *t = how == JJ_LOWER   ? jj_case_lower_special
+                                      : how == JJ_UPPER ? jj_case_upper_special
+                                                        : jj_case_title_special;
+    int n = how == JJ_LOWER   ? jj_case_lower_special_count
+            : how == JJ_UPPER ? jj_case_upper_special_count
+                              : jj_case_title_special_count;
     for (int i = 0; cp >= 0x80 && i < n; i++) {
         if (t[i].cp != cp) continue;
         int len = 0;
@@ -90,7 +92,10 @@ bool jj_char_is_lower(uint32_t cp)
 
 bool jj_char_is_title(uint32_t cp) { return in_ranges(jj_case_is_title, jj_case_is_title_count, cp); }
 
-static bool is_cased(uint32_t cp) { return jj_char_is_upper(cp) || jj_char_is_lower(cp) || jj_char_is_title(cp); }
+static bool is_cased(uint32_t cp)
+{
+    return jj_char_is_upper(cp) || jj_char_is_lower(cp) || jj_char_is_title(cp);
+}
 
 static bool is_ignorable(uint32_t cp) { return in_ranges(jj_case_ignorable, jj_case_ignorable_count, cp); }
 

@@ -21,10 +21,10 @@ struct jj_char_range {
 extern const struct jj_case_range jj_case_upper[], jj_case_lower[];
 extern const struct jj_case_special jj_case_upper_special[], jj_case_lower_special[], jj_case_title_special[],
     jj_case_title[];
-extern const struct jj_char_range jj_case_unprintable[], jj_case_is_upper[], jj_case_is_lower[], jj_case_is_title[],
-    jj_case_ignorable[];
-extern const int jj_case_upper_count, jj_case_lower_count, jj_case_upper_special_count, jj_case_lower_special_count,
-    jj_case_title_special_count, jj_case_title_count, jj_case_unprintable_count, jj_case_is_upper_count,
-    jj_case_is_lower_count, jj_case_is_title_count, jj_case_ignorable_count;
+extern const struct jj_char_range jj_case_unprintable[], jj_case_is_upper[], jj_case_is_lower[],
+    jj_case_is_title[], jj_case_ignorable[];
+extern const int jj_case_upper_count, jj_case_lower_count, jj_case_upper_special_count,
+    jj_case_lower_special_count, jj_case_title_special_count, jj_case_title_count, jj_case_unprintable_count,
+    jj_case_is_upper_count, jj_case_is_lower_count, jj_case_is_title_count, jj_case_ignorable_count;
 
 #endif

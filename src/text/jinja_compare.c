@@ -76,7 +76,8 @@ static bool same_kind_equal(struct jj_run *r, struct jj_value a, struct jj_value
     case JJ_TUPLE: return list_equal(r, a.l, b.l, ret);
     case JJ_DICT: return dict_equal(r, a.d, b.d, ret);
     case JJ_RANGE:
-        *ret = a.r->n == b.r->n && (a.r->n == 0 || (a.r->start == b.r->start && (a.r->n == 1 || a.r->step == b.r->step)));
+        *ret = a.r->n == b.r->n &&
+               (a.r->n == 0 || (a.r->start == b.r->start && (a.r->n == 1 || a.r->step == b.r->step)));
         return true;
     case JJ_VIEW:
     case JJ_METHOD: return jj_fail(r, ALULA_UNSUPPORTED, "comparing values of type '%s'", jj_kind_name(a));
@@ -99,7 +100,8 @@ bool jj_equal(struct jj_run *r, struct jj_value a, struct jj_value b, bool *ret)
     return ok;
 }
 
-static bool order_lists(struct jj_run *r, const struct jj_list *a, const struct jj_list *b, const char *op, int *ret)
+static bool order_lists(struct jj_run *r, const struct jj_list *a, const struct jj_list *b, const char *op,
+                        int *ret)
 {
     for (size_t i = 0; i < a->n && i < b->n; i++) {
         bool equal;
@@ -128,7 +130,8 @@ bool jj_order(struct jj_run *r, struct jj_value a, struct jj_value b, const char
     }
     if (a.kind == JJ_UNDEF) return jj_fail_undef(r, a);
     if (b.kind == JJ_UNDEF) return jj_fail_undef(r, b);
-    return jj_fail(r, ALULA_FORMAT, "'%s' does not order '%s' and '%s'", op, jj_kind_name(a), jj_kind_name(b));
+    return jj_fail(r, ALULA_FORMAT, "'%s' does not order '%s' and '%s'", op, jj_kind_name(a),
+                   jj_kind_name(b));
 }
 
 static bool contains_element(struct jj_run *r, struct jj_value item, struct jj_value in, bool *ret)
@@ -153,7 +156,8 @@ bool jj_contains(struct jj_run *r, struct jj_value item, struct jj_value in, boo
     case JJ_STR:
         if (item.kind == JJ_UNDEF) return jj_fail_undef(r, item);
         if (item.kind != JJ_STR)
-            return jj_fail(r, ALULA_FORMAT, "'in' of a string needs a string on its left, not '%s'", jj_kind_name(item));
+            return jj_fail(r, ALULA_FORMAT, "'in' of a string needs a string on its left, not '%s'",
+                           jj_kind_name(item));
         *ret = jj_find(in.s->p, in.s->n, item.s->p, item.s->n) != SIZE_MAX;
         return jj_step(r, in.s->n / 64);
     case JJ_DICT:
@@ -206,11 +210,13 @@ bool jj_compare(struct jj_run *r, int op, struct jj_value a, struct jj_value b, 
 /* ---- sorting --------------------------------------------------------------------------------------------------- */
 
 /* Merge sort on places: stable, and a comparison may fail. */
-static bool merge(struct jj_run *r, const struct jj_value *keys, uint32_t *a, uint32_t *tmp, size_t n, bool reverse)
+static bool merge(struct jj_run *r, const struct jj_value *keys, uint32_t *a, uint32_t *tmp, size_t n,
+                  bool reverse)
 {
     if (n < 2) return true;
     size_t half = n / 2, i = 0, j = half, k = 0;
-    if (!merge(r, keys, a, tmp, half, reverse) || !merge(r, keys, a + half, tmp, n - half, reverse)) return false;
+    if (!merge(r, keys, a, tmp, half, reverse) || !merge(r, keys, a + half, tmp, n - half, reverse))
+        return false;
     while (i < half && j < n) {
         int order;
         if (!jj_order(r, keys[a[j]], keys[a[i]], "<", &order) || !jj_step(r, 1)) return false;

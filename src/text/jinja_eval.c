@@ -126,7 +126,8 @@ static bool eval_test(struct jj_run *r, const struct jj_expr *x, struct jj_value
     struct jj_value self;
     struct jj_args args;
     if (!x->fn) return jj_fail(r, ALULA_FORMAT, "no test named '%.*s'", (int)x->name->n, x->name->p);
-    if (!jj_eval(r, x->a, &self) || !jj_args_eval(r, x, &args) || !jj_apply(r, x->fn, self, &args, ret)) return false;
+    if (!jj_eval(r, x->a, &self) || !jj_args_eval(r, x, &args) || !jj_apply(r, x->fn, self, &args, ret))
+        return false;
     if (x->negated) ret->b = !ret->b;
     return true;
 }

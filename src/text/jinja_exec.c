@@ -54,11 +54,11 @@ static bool assign_attr(struct jj_run *r, const struct jj_target *t, struct jj_v
     struct jj_value space;
     jj_lookup(r, t->name, &space);
     if (space.kind != JJ_SPACE)
-        return jj_fail(r, ALULA_FORMAT, "cannot assign to '%.*s.%.*s': '%.*s' is no namespace", (int)t->name->n, t->name->p,
-                       (int)t->attr->n, t->attr->p, (int)t->name->n, t->name->p);
+        return jj_fail(r, ALULA_FORMAT, "cannot assign to '%.*s.%.*s': '%.*s' is no namespace",
+                       (int)t->name->n, t->name->p, (int)t->attr->n, t->attr->p, (int)t->name->n, t->name->p);
     if (*t->attr->p == '_')
-        return jj_fail(r, ALULA_FORMAT, "the attribute '%.*s' of a namespace may not begin with '_'", (int)t->attr->n,
-                       t->attr->p);
+        return jj_fail(r, ALULA_FORMAT, "the attribute '%.*s' of a namespace may not begin with '_'",
+                       (int)t->attr->n, t->attr->p);
     return jj_dict_set(r, space.d, jj_of_str(t->attr), v);
 }
 
@@ -148,7 +148,8 @@ static bool loop_length(struct jj_run *r, struct jj_loop *l)
     return true;
 }
 
-bool jj_loop_attr(struct jj_run *r, struct jj_loop *l, const struct jj_str *name, struct jj_value *ret, bool *found)
+bool jj_loop_attr(struct jj_run *r, struct jj_loop *l, const struct jj_str *name, struct jj_value *ret,
+                  bool *found)
 {
     *found = true;
     if (jj_str_is(name, "index")) {
@@ -281,18 +282,21 @@ static bool exec_macro(struct jj_run *r, const struct jj_stmt *s)
     return scope_set(r, r->scope, s->target.name, (struct jj_value){.kind = JJ_MACRO, .m = m});
 }
 
-static bool fail_argument(struct jj_run *r, const struct jj_stmt *def, const struct jj_str *name, const char *how)
+static bool fail_argument(struct jj_run *r, const struct jj_stmt *def, const struct jj_str *name,
+                          const char *how)
 {
-    return jj_fail(r, ALULA_FORMAT, "the macro '%.*s' %s '%.*s'", (int)def->target.name->n, def->target.name->p, how,
-                   (int)name->n, name->p);
+    return jj_fail(r, ALULA_FORMAT, "the macro '%.*s' %s '%.*s'", (int)def->target.name->n,
+                   def->target.name->p, how, (int)name->n, name->p);
 }
 
 /* Values of the parameters in order; JJ_MISSING where none was given. */
-static bool bind_macro(struct jj_run *r, const struct jj_stmt *def, const struct jj_args *args, struct jj_value *a)
+static bool bind_macro(struct jj_run *r, const struct jj_stmt *def, const struct jj_args *args,
+                       struct jj_value *a)
 {
     if (args->n > def->n_params)
-        return jj_fail(r, ALULA_FORMAT, "the macro '%.*s' takes at most %u argument(s), got %u", (int)def->target.name->n,
-                       def->target.name->p, (unsigned)def->n_params, (unsigned)args->n);
+        return jj_fail(r, ALULA_FORMAT, "the macro '%.*s' takes at most %u argument(s), got %u",
+                       (int)def->target.name->n, def->target.name->p, (unsigned)def->n_params,
+                       (unsigned)args->n);
     for (uint32_t i = 0; i < args->n; i++) a[i] = args->pos[i];
     for (uint32_t k = 0; k < args->n_named; k++) {
         uint32_t i = 0;
@@ -305,7 +309,8 @@ static bool bind_macro(struct jj_run *r, const struct jj_stmt *def, const struct
 }
 
 /* Defaults are evaluated at the call and see the parameters before them. */
-static bool fill_scope(struct jj_run *r, const struct jj_stmt *def, const struct jj_value *a, struct jj_scope *s)
+static bool fill_scope(struct jj_run *r, const struct jj_stmt *def, const struct jj_value *a,
+                       struct jj_scope *s)
 {
     for (uint32_t i = 0; i < def->n_params; i++) {
         const struct jj_keyword *p = &def->params[i];
@@ -320,7 +325,8 @@ static bool fill_scope(struct jj_run *r, const struct jj_stmt *def, const struct
     return true;
 }
 
-bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_args *args, struct jj_value *ret)
+bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_args *args,
+                   struct jj_value *ret)
 {
     const struct jj_stmt *def = m->def;
     struct jj_scope *caller = r->scope, *s = scope_new(r, m->scope);

@@ -37,7 +37,8 @@ struct jj_expr *jj_parse_node(struct jj_parser *p, enum jj_expr_kind kind, int l
     return x;
 }
 
-static struct jj_expr *node2(struct jj_parser *p, enum jj_expr_kind kind, int line, struct jj_expr *a, struct jj_expr *b)
+static struct jj_expr *node2(struct jj_parser *p, enum jj_expr_kind kind, int line, struct jj_expr *a,
+                             struct jj_expr *b)
 {
     struct jj_expr *x = jj_parse_node(p, kind, line);
     if (x) {
@@ -47,7 +48,8 @@ static struct jj_expr *node2(struct jj_parser *p, enum jj_expr_kind kind, int li
     return x;
 }
 
-static struct jj_expr *node_of(struct jj_parser *p, enum jj_expr_kind kind, int line, const struct nodes *items)
+static struct jj_expr *node_of(struct jj_parser *p, enum jj_expr_kind kind, int line,
+                               const struct nodes *items)
 {
     struct jj_expr *x = jj_parse_node(p, kind, line);
     if (x) {
@@ -102,10 +104,12 @@ static struct jj_expr *parse_strings(struct jj_parser *p)
 /* Names that jinja2 gives a macro beside its parameters: alula does not. */
 static bool is_macro_extra(const struct jj_parser *p)
 {
-    if (!p->macro || (!jj_parse_is_name(p, "varargs") && !jj_parse_is_name(p, "kwargs") && !jj_parse_is_name(p, "caller")))
+    if (!p->macro ||
+        (!jj_parse_is_name(p, "varargs") && !jj_parse_is_name(p, "kwargs") && !jj_parse_is_name(p, "caller")))
         return false;
     for (uint32_t i = 0; i < p->macro->n_params; i++)
-        if (p->macro->params[i].name->n == p->tok.n && memcmp(p->macro->params[i].name->p, p->tok.p, p->tok.n) == 0)
+        if (p->macro->params[i].name->n == p->tok.n &&
+            memcmp(p->macro->params[i].name->p, p->tok.p, p->tok.n) == 0)
             return false;
     return true;
 }
@@ -116,13 +120,17 @@ static struct jj_expr *parse_name(struct jj_parser *p)
         const char *name;
         struct jj_value v;
     } words[] = {
-        {"true", {.kind = JJ_BOOL, .b = true}},   {"True", {.kind = JJ_BOOL, .b = true}},
-        {"false", {.kind = JJ_BOOL, .b = false}}, {"False", {.kind = JJ_BOOL, .b = false}},
-        {"none", {.kind = JJ_NONE}},              {"None", {.kind = JJ_NONE}},
+        {"true", {.kind = JJ_BOOL, .b = true}},
+        {"True", {.kind = JJ_BOOL, .b = true}},
+        {"false", {.kind = JJ_BOOL, .b = false}},
+        {"False", {.kind = JJ_BOOL, .b = false}},
+        {"none", {.kind = JJ_NONE}},
+        {"None", {.kind = JJ_NONE}},
     };
     struct jj_expr *x = NULL;
     if (is_macro_extra(p)) {
-        jj_parse_fail(p, ALULA_UNSUPPORTED, "the name '%.*s' inside a macro is not supported", (int)p->tok.n, p->tok.p);
+        jj_parse_fail(p, ALULA_UNSUPPORTED, "the name '%.*s' inside a macro is not supported", (int)p->tok.n,
+                      p->tok.p);
         return NULL;
     }
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -155,7 +163,10 @@ static struct jj_expr *parse_tuple_in(struct jj_parser *p, bool inline_if, bool 
     return node_of(p, JJ_X_TUPLE, line, &items);
 }
 
-struct jj_expr *jj_parse_tuple(struct jj_parser *p, bool inline_if) { return parse_tuple_in(p, inline_if, false); }
+struct jj_expr *jj_parse_tuple(struct jj_parser *p, bool inline_if)
+{
+    return parse_tuple_in(p, inline_if, false);
+}
 
 static struct jj_expr *parse_parens(struct jj_parser *p)
 {
@@ -173,7 +184,8 @@ static struct jj_expr *parse_display(struct jj_parser *p, bool dict)
         if (items.n > 0 && !jj_parse_expect_op(p, ',')) return NULL;
         if (jj_parse_is_op(p, end)) break;
         if (!nodes_add(p, &items, jj_parse_expr(p, true))) return NULL;
-        if (dict && (!jj_parse_expect_op(p, ':') || !nodes_add(p, &items, jj_parse_expr(p, true)))) return NULL;
+        if (dict && (!jj_parse_expect_op(p, ':') || !nodes_add(p, &items, jj_parse_expr(p, true))))
+            return NULL;
     }
     return jj_parse_next(p) ? node_of(p, dict ? JJ_X_DICT : JJ_X_LIST, line, &items) : NULL;
 }
@@ -223,6 +235,10 @@ static struct jj_expr *parse_subscript(struct jj_parser *p, struct jj_expr *of)
 {
     struct jj_expr *x = node2(p, JJ_X_ITEM, p->tok.line, of, NULL);
     if (!x || !jj_parse_next(p)) return NULL;
+    if (jj_parse_is_op(p, ']')) {
+        jj_parse_fail(p, ALULA_UNSUPPORTED, "an empty subscript is not supported");
+        return NULL;
+    }
     if (!jj_parse_is_op(p, ':') && !(x->b = jj_parse_expr(p, true))) return NULL;
     if (jj_parse_is_op(p, ':')) {
         x->kind = JJ_X_SLICE;
@@ -324,7 +340,8 @@ static bool at_bare_argument(const struct jj_parser *p)
     if (p->tok.kind == JJ_T_NAME)
         return !jj_parse_is_name(p, "else") && !jj_parse_is_name(p, "or") && !jj_parse_is_name(p, "and") &&
                !jj_parse_is_name(p, "if");
-    return p->tok.kind == JJ_T_STR || p->tok.kind == JJ_T_NUMBER || jj_parse_is_op(p, '[') || jj_parse_is_op(p, '{');
+    return p->tok.kind == JJ_T_STR || p->tok.kind == JJ_T_NUMBER || jj_parse_is_op(p, '[') ||
+           jj_parse_is_op(p, '{');
 }
 
 static struct jj_expr *parse_test(struct jj_parser *p, struct jj_expr *of)
@@ -390,7 +407,8 @@ static struct jj_expr *parse_unary(struct jj_parser *p, bool suffixes)
 }
 
 /* left OP right OP right ..., grouped from the left, for operators that `match` names. */
-static struct jj_expr *parse_chain(struct jj_parser *p, struct jj_expr *(*operand)(struct jj_parser *), const int *ops)
+static struct jj_expr *parse_chain(struct jj_parser *p, struct jj_expr *(*operand)(struct jj_parser *),
+                                   const int *ops)
 {
     struct jj_expr *x = operand(p);
     while (x && p->tok.kind == JJ_T_OP) {
@@ -443,7 +461,8 @@ static bool parse_comparison(struct jj_parser *p, int *ret)
     *ret = 0;
     if (p->tok.kind == JJ_T_OP) {
         int op = p->tok.op;
-        if (op != JJ_OP_EQ && op != JJ_OP_NE && op != JJ_OP_LE && op != JJ_OP_GE && op != '<' && op != '>') return true;
+        if (op != JJ_OP_EQ && op != JJ_OP_NE && op != JJ_OP_LE && op != JJ_OP_GE && op != '<' && op != '>')
+            return true;
         *ret = op;
         return jj_parse_next(p);
     }
@@ -524,7 +543,8 @@ struct jj_expr *jj_parse_expr(struct jj_parser *p, bool inline_if)
         struct jj_expr *cond = jj_parse_node(p, JJ_X_COND, p->tok.line);
         if (!cond || !jj_parse_next(p) || !(cond->a = parse_or(p))) return NULL;
         cond->b = x;
-        if (jj_parse_is_name(p, "else") && (!jj_parse_next(p) || !(cond->c = jj_parse_expr(p, true)))) return NULL;
+        if (jj_parse_is_name(p, "else") && (!jj_parse_next(p) || !(cond->c = jj_parse_expr(p, true))))
+            return NULL;
         x = cond;
     }
     p->depth--;

@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-#define FILTER(name) static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
-#define FILTER_ANY(name) \
+#define FILTER(name)                                                                                         \
+    static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
+#define FILTER_ANY(name)                                                                                     \
     static bool name(struct jj_run *r, struct jj_value self, const struct jj_args *args, struct jj_value *ret)
 
 static const struct jj_value missing = {.kind = JJ_MISSING};
@@ -106,7 +107,8 @@ FILTER(filter_reverse)
 
 /* ---- lazy ones ------------------------------------------------------------------------------------------------- */
 
-static bool lazy(struct jj_run *r, struct jj_iter it, struct jj_value self, const struct jj_args *args, struct jj_value *ret)
+static bool lazy(struct jj_run *r, struct jj_iter it, struct jj_value self, const struct jj_args *args,
+                 struct jj_value *ret)
 {
     struct jj_args *copy = jj_alloc(r, sizeof *copy);
     if (!copy) return false;
@@ -118,8 +120,14 @@ static bool lazy(struct jj_run *r, struct jj_iter it, struct jj_value self, cons
 
 FILTER_ANY(filter_map) { return lazy(r, (struct jj_iter){.kind = JJ_I_MAP}, self, args, ret); }
 FILTER_ANY(filter_select) { return lazy(r, (struct jj_iter){.kind = JJ_I_SELECT}, self, args, ret); }
-FILTER_ANY(filter_reject) { return lazy(r, (struct jj_iter){.kind = JJ_I_SELECT, .reject = true}, self, args, ret); }
-FILTER_ANY(filter_selectattr) { return lazy(r, (struct jj_iter){.kind = JJ_I_SELECT, .by_attr = true}, self, args, ret); }
+FILTER_ANY(filter_reject)
+{
+    return lazy(r, (struct jj_iter){.kind = JJ_I_SELECT, .reject = true}, self, args, ret);
+}
+FILTER_ANY(filter_selectattr)
+{
+    return lazy(r, (struct jj_iter){.kind = JJ_I_SELECT, .by_attr = true}, self, args, ret);
+}
 FILTER_ANY(filter_rejectattr)
 {
     return lazy(r, (struct jj_iter){.kind = JJ_I_SELECT, .by_attr = true, .reject = true}, self, args, ret);
@@ -149,9 +157,11 @@ bool jj_map_prepare(struct jj_run *r, struct jj_iter *it)
             else if (jj_str_is(args->names[i], "default"))
                 it->fallback = args->named[i];
             else
-                return jj_fail(r, ALULA_FORMAT, "map has no argument named '%.*s'", (int)args->names[i]->n, args->names[i]->p);
+                return jj_fail(r, ALULA_FORMAT, "map has no argument named '%.*s'", (int)args->names[i]->n,
+                               args->names[i]->p);
         }
-        return it->attr.kind != JJ_MISSING || jj_fail(r, ALULA_FORMAT, "map needs the name of a filter or attribute=");
+        return it->attr.kind != JJ_MISSING ||
+               jj_fail(r, ALULA_FORMAT, "map needs the name of a filter or attribute=");
     }
     if (!jj_arg_str(r, args->pos[0], "map: the filter's name", &name)) return false;
     it->fn = jj_filter_find(name);
@@ -166,7 +176,8 @@ bool jj_select_prepare(struct jj_run *r, struct jj_iter *it)
     uint32_t at = 0;
     it->attr = it->fallback = missing;
     if (it->by_attr) {
-        if (args->n == 0) return jj_fail(r, ALULA_FORMAT, "selectattr and rejectattr need the name of an attribute");
+        if (args->n == 0)
+            return jj_fail(r, ALULA_FORMAT, "selectattr and rejectattr need the name of an attribute");
         it->attr = args->pos[at++];
     }
     if (args->n == at) return true;
@@ -178,7 +189,8 @@ bool jj_select_prepare(struct jj_run *r, struct jj_iter *it)
 
 FILTER(filter_unique)
 {
-    struct jj_iter it = {.kind = JJ_I_UNIQUE, .src = self, .any_case = !jj_truth(a[0]), .attr = a[1], .fallback = missing};
+    struct jj_iter it = {
+        .kind = JJ_I_UNIQUE, .src = self, .any_case = !jj_truth(a[0]), .attr = a[1], .fallback = missing};
     if (it.attr.kind == JJ_NONE) it.attr = missing;
     return iter_value(r, &it, ret);
 }
@@ -186,7 +198,8 @@ FILTER(filter_unique)
 /* ---- order ----------------------------------------------------------------------------------------------------- */
 
 /* What an element is ordered by: an attribute of it perhaps, in lower case perhaps. */
-static bool sort_key(struct jj_run *r, struct jj_value v, struct jj_value attribute, bool any_case, struct jj_value *ret)
+static bool sort_key(struct jj_run *r, struct jj_value v, struct jj_value attribute, bool any_case,
+                     struct jj_value *ret)
 {
     *ret = v;
     bool by = attribute.kind != JJ_MISSING && attribute.kind != JJ_NONE;
@@ -194,8 +207,8 @@ static bool sort_key(struct jj_run *r, struct jj_value v, struct jj_value attrib
     return !any_case || ret->kind != JJ_STR || jj_str_case(r, *ret, JJ_LOWER, ret);
 }
 
-static bool sort_items(struct jj_run *r, struct jj_items *items, struct jj_value attribute, bool any_case, bool reverse,
-                       struct jj_value *ret)
+static bool sort_items(struct jj_run *r, struct jj_items *items, struct jj_value attribute, bool any_case,
+                       bool reverse, struct jj_value *ret)
 {
     struct jj_value *keys = jj_array(r, items->n, sizeof *keys);
     if (!keys) return false;
@@ -207,7 +220,8 @@ static bool sort_items(struct jj_run *r, struct jj_items *items, struct jj_value
 FILTER(filter_sort)
 {
     struct jj_items items;
-    return jj_iter_collect(r, self, &items) && sort_items(r, &items, a[2], !jj_truth(a[1]), jj_truth(a[0]), ret);
+    return jj_iter_collect(r, self, &items) &&
+           sort_items(r, &items, a[2], !jj_truth(a[1]), jj_truth(a[0]), ret);
 }
 
 FILTER(filter_dictsort)
@@ -215,19 +229,22 @@ FILTER(filter_dictsort)
     bool by_value = a[1].kind == JJ_STR && jj_str_is(a[1].s, "value");
     struct jj_items pairs = {0};
     if (self.kind == JJ_UNDEF) return jj_fail_undef(r, self);
-    if (self.kind != JJ_DICT) return jj_fail(r, ALULA_FORMAT, "dictsort: the value is not a mapping but '%s'", jj_kind_name(self));
+    if (self.kind != JJ_DICT)
+        return jj_fail(r, ALULA_FORMAT, "dictsort: the value is not a mapping but '%s'", jj_kind_name(self));
     if (!by_value && a[1].kind != JJ_MISSING && !(a[1].kind == JJ_STR && jj_str_is(a[1].s, "key")))
         return jj_fail(r, ALULA_FORMAT, "dictsort: 'by' must be 'key' or 'value'");
     for (uint32_t i = 0; i < self.d->n; i++) {
         struct jj_value pair;
-        if (!jj_pair_tuple(r, self.d->pairs[i].key, self.d->pairs[i].value, &pair) || !jj_items_add(r, &pairs, pair))
+        if (!jj_pair_tuple(r, self.d->pairs[i].key, self.d->pairs[i].value, &pair) ||
+            !jj_items_add(r, &pairs, pair))
             return false;
     }
     return sort_items(r, &pairs, jj_int(by_value), !jj_truth(a[0]), jj_truth(a[2]), ret);
 }
 
 /* The first of the least or greatest. */
-static bool extreme(struct jj_run *r, struct jj_value self, const struct jj_value *a, int sign, struct jj_value *ret)
+static bool extreme(struct jj_run *r, struct jj_value self, const struct jj_value *a, int sign,
+                    struct jj_value *ret)
 {
     struct jj_items items;
     struct jj_value best = missing, key;
@@ -288,11 +305,11 @@ const struct jj_func jj_filters_list[] = {
 
 /* Filters of jinja2 that no chat template has been seen to need. */
 static const struct jj_func unsupported[] = {
-    {.name = "attr"},     {.name = "batch"},     {.name = "center"},         {.name = "filesizeformat"},
-    {.name = "format"},   {.name = "groupby"},   {.name = "forceescape"},    {.name = "pprint"},
-    {.name = "random"},   {.name = "slice"},     {.name = "striptags"},      {.name = "truncate"},
-    {.name = "urlize"},   {.name = "urlencode"}, {.name = "wordcount"},      {.name = "wordwrap"},
-    {.name = "xmlattr"},  {.name = NULL},
+    {.name = "attr"},    {.name = "batch"},     {.name = "center"},      {.name = "filesizeformat"},
+    {.name = "format"},  {.name = "groupby"},   {.name = "forceescape"}, {.name = "pprint"},
+    {.name = "random"},  {.name = "slice"},     {.name = "striptags"},   {.name = "truncate"},
+    {.name = "urlize"},  {.name = "urlencode"}, {.name = "wordcount"},   {.name = "wordwrap"},
+    {.name = "xmlattr"}, {.name = NULL},
 };
 
 const struct jj_func *jj_filter_find(const struct jj_str *name)

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILTER(name) static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
+#define FILTER(name)                                                                                         \
+    static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
 
 static bool is_absent(struct jj_value v) { return v.kind == JJ_MISSING || v.kind == JJ_NONE; }
 
@@ -53,8 +54,13 @@ static bool json_separators(struct jj_run *r, struct jj_value v, struct jj_json_
 
 FILTER(filter_tojson)
 {
-    struct jj_json_style style = {.ascii = jj_truth(a[0]), .sort = jj_truth(a[3]), .indent = "", .item = ", ", .item_n = 2,
-                                  .key = ": ", .key_n = 2};
+    struct jj_json_style style = {.ascii = jj_truth(a[0]),
+                                  .sort = jj_truth(a[3]),
+                                  .indent = "",
+                                  .item = ", ",
+                                  .item_n = 2,
+                                  .key = ": ",
+                                  .key_n = 2};
     size_t mark = r->out->len;
     return json_indent(r, a[1], &style) && json_separators(r, a[2], &style) && jj_put_json(r, self, &style) &&
            jj_take(r, mark, ret);
@@ -76,10 +82,7 @@ FILTER(filter_safe)
     return true;
 }
 
-FILTER(filter_trim)
-{
-    return jj_text_of(r, self, &self) && jj_str_strip(r, self, a[0], true, true, ret);
-}
+FILTER(filter_trim) { return jj_text_of(r, self, &self) && jj_str_strip(r, self, a[0], true, true, ret); }
 
 static bool change_case(struct jj_run *r, struct jj_value self, enum jj_case how, struct jj_value *ret)
 {
@@ -124,7 +127,9 @@ FILTER(filter_escape)
     (void)a;
     if (!jj_is_safe(self)) {
         size_t mark = r->out->len;
-        if (!jj_text_of(r, self, &self) || !jj_put_escaped(r, self.s->p, self.s->n) || !jj_take(r, mark, &self)) return false;
+        if (!jj_text_of(r, self, &self) || !jj_put_escaped(r, self.s->p, self.s->n) ||
+            !jj_take(r, mark, &self))
+            return false;
     }
     *ret = self;
     ret->flag = true;
@@ -189,7 +194,8 @@ static bool int_of_double(struct jj_run *r, double f, struct jj_value fallback, 
 {
     *ret = fallback;
     if (isnan(f)) return true;
-    if (f >= 0x1p64 || f <= -0x1p64) return jj_fail(r, ALULA_UNSUPPORTED, "int: the value has more than 64 bits");
+    if (f >= 0x1p64 || f <= -0x1p64)
+        return jj_fail(r, ALULA_UNSUPPORTED, "int: the value has more than 64 bits");
     return jj_from_int128(r, (__int128)f, ret);
 }
 
@@ -209,8 +215,10 @@ FILTER(filter_int)
     struct jj_value fallback = a[0].kind == JJ_MISSING ? jj_int(0) : a[0];
     double f;
     if (self.kind == JJ_UNDEF) return jj_fail_undef(r, self);
-    if (a[1].kind != JJ_MISSING && !(a[1].kind == JJ_INT && a[1].i == 10)) return jj_unsupported(r, "int with a base other than 10");
-    if (self.kind == JJ_FLOAT && isinf(self.f)) return jj_fail(r, ALULA_FORMAT, "int: infinity has no integer value");
+    if (a[1].kind != JJ_MISSING && !(a[1].kind == JJ_INT && a[1].i == 10))
+        return jj_unsupported(r, "int with a base other than 10");
+    if (self.kind == JJ_FLOAT && isinf(self.f))
+        return jj_fail(r, ALULA_FORMAT, "int: infinity has no integer value");
     *ret = fallback;
     if (jj_is_int(self)) return jj_from_int128(r, jj_int128(self), ret);
     if (self.kind == JJ_FLOAT) return int_of_double(r, self.f, fallback, ret);
@@ -244,7 +252,8 @@ FILTER(filter_abs)
 {
     (void)a;
     if (self.kind == JJ_UNDEF) return jj_fail_undef(r, self);
-    if (!jj_is_number(self)) return jj_fail(r, ALULA_FORMAT, "abs: the value is not a number but '%s'", jj_kind_name(self));
+    if (!jj_is_number(self))
+        return jj_fail(r, ALULA_FORMAT, "abs: the value is not a number but '%s'", jj_kind_name(self));
     if (self.kind == JJ_FLOAT) {
         *ret = jj_float(fabs(self.f));
         return true;
@@ -266,10 +275,13 @@ FILTER(filter_round)
 {
     int64_t precision = 0;
     bool common = a[1].kind == JJ_MISSING || (a[1].kind == JJ_STR && jj_str_is(a[1].s, "common"));
-    bool up = a[1].kind == JJ_STR && jj_str_is(a[1].s, "ceil"), down = a[1].kind == JJ_STR && jj_str_is(a[1].s, "floor");
+    bool up = a[1].kind == JJ_STR && jj_str_is(a[1].s, "ceil"),
+         down = a[1].kind == JJ_STR && jj_str_is(a[1].s, "floor");
     if (self.kind == JJ_UNDEF) return jj_fail_undef(r, self);
-    if (!jj_is_number(self)) return jj_fail(r, ALULA_FORMAT, "round: the value is not a number but '%s'", jj_kind_name(self));
-    if (!common && !up && !down) return jj_fail(r, ALULA_FORMAT, "round: method must be common, ceil or floor");
+    if (!jj_is_number(self))
+        return jj_fail(r, ALULA_FORMAT, "round: the value is not a number but '%s'", jj_kind_name(self));
+    if (!common && !up && !down)
+        return jj_fail(r, ALULA_FORMAT, "round: method must be common, ceil or floor");
     if (a[0].kind != JJ_MISSING && !jj_arg_int(r, a[0], "round: precision", &precision)) return false;
     if (precision < 0 || (!common && precision > 22)) return jj_unsupported(r, "round with this precision");
     if (common && jj_is_int(self)) return jj_from_int128(r, jj_int128(self), ret);

@@ -17,7 +17,7 @@ struct jj_mem {
 };
 /* Zeroed, aligned to 16; NULL when memory or the ceiling is reached. */
 void *jj_mem_alloc(struct jj_mem *m, size_t n);
-/* Says which of the two it was. what: "the template", "the rendering". Returns false. */
+/* Says which of the two it was: "WHAT needs more than ..." Returns false. */
 bool jj_mem_error(const struct jj_mem *m, size_t n, const char *what, struct alula_error *e);
 
 /* ---- values ---------------------------------------------------------------------------------------------------- */
@@ -33,7 +33,7 @@ enum jj_kind {
     JJ_LIST,
     JJ_TUPLE,
     JJ_DICT,
-    JJ_VIEW,  /* d.items(), d.keys(), d.values() */
+    JJ_VIEW, /* d.items(), d.keys(), d.values() */
     JJ_RANGE,
     JJ_ITER,  /* one-shot */
     JJ_SPACE, /* namespace() */
@@ -153,12 +153,13 @@ struct jj_expr {
     bool negated; /* test: is not */
     uint16_t op;
     int line;
-    const struct jj_str *name;       /* name, attribute, filter, test */
-    struct jj_expr *a, *b, *c;       /* cond: condition, then, else or NULL; others: operands, object, callee */
-    struct jj_expr **list;           /* [n] items, arguments, chained operands; slice: [3], NULL = left out; dict: [2n] */
-    struct jj_keyword *kw;           /* [n_kw] named arguments */
-    uint16_t *ops;                   /* [n] compare: before each operand */
-    const struct jj_func *fn;        /* filter, test: NULL = unknown, an error once reached */
+    const struct jj_str *name; /* name, attribute, filter, test */
+    struct jj_expr *a, *b, *c; /* cond: condition, then, else or NULL; others: operands, object, callee */
+    struct jj_expr *
+        *list; /* [n] items, arguments, chained operands; slice: [3], NULL = left out; dict: [2n] */
+    struct jj_keyword *kw;    /* [n_kw] named arguments */
+    uint16_t *ops;            /* [n] compare: before each operand */
+    const struct jj_func *fn; /* filter, test: NULL = unknown, an error once reached */
     uint32_t n, n_kw;
     struct jj_value constant;
 };
@@ -188,11 +189,12 @@ struct jj_stmt {
     uint8_t kind;
     int line;
     struct jj_stmt *next;
-    struct jj_expr *x;      /* printed, condition (NULL = else), iterated, assigned, filters over the hole (NULL = none) */
-    struct jj_expr *test;   /* for: the filter or NULL */
+    struct jj_expr
+        *x; /* printed, condition (NULL = else), iterated, assigned, filters over the hole (NULL = none) */
+    struct jj_expr *test; /* for: the filter or NULL */
     struct jj_target target;
     struct jj_stmt *body;
-    struct jj_stmt *other;  /* if: the next branch, itself a JJ_S_IF; for: body of else */
+    struct jj_stmt *other;     /* if: the next branch, itself a JJ_S_IF; for: body of else */
     struct jj_keyword *params; /* [n_params] macro; x = default or NULL */
     uint32_t n_params;
     const char *text;
@@ -226,10 +228,10 @@ struct jj_lex {
     const char *src;
     size_t n, pos;
     int line, tag_line;
-    bool line_start;      /* the text that follows begins a line */
-    bool in_print;        /* the open tag is {{ }} */
-    bool in_raw;          /* the text that follows runs to endraw */
-    char open[256];       /* brackets that wait for their end */
+    bool line_start; /* the text that follows begins a line */
+    bool in_print;   /* the open tag is {{ }} */
+    bool in_raw;     /* the text that follows runs to endraw */
+    char open[256];  /* brackets that wait for their end */
     int n_open;
 };
 /* What stands behind a piece of text: nothing, an open tag, or more text (a comment or raw lay between). */
@@ -243,15 +245,17 @@ bool jj_lex_token(struct jj_lex *x, struct jj_tok *t);
 bool jj_lex_fail(struct jj_lex *x, enum alula_code code, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+bool jj_lex_no_memory(struct jj_lex *x, size_t n); /* for n bytes. Returns false */
+
 struct jj_parser {
     struct jj_lex lex;
     struct jinja *j;
     struct jj_tok tok, ahead;
     bool has_ahead;
-    int depth;      /* of nested expressions and statements */
-    int loops;      /* open for loops that break may leave; a macro starts at 0 */
-    int for_depth;  /* open for loops, also around macros: `loop` may not be set */
-    struct jj_stmt *macro; /* the innermost open macro */
+    int depth;                   /* of nested expressions and statements */
+    int loops;                   /* open for loops that break may leave; a macro starts at 0 */
+    int for_depth;               /* open for loops, also around macros: `loop` may not be set */
+    struct jj_stmt *macro;       /* the innermost open macro */
     const struct jj_str **names; /* interned, open addressing, [n_slots] */
     uint32_t n_names, n_slots;
 };
@@ -295,8 +299,8 @@ struct jj_scope {
 struct jj_run {
     const struct jinja *j;
     struct jj_mem mem;
-    struct buf *out;      /* output, and above it text that is being captured or built */
-    size_t out_base;      /* length of out before */
+    struct buf *out; /* output, and above it text that is being captured or built */
+    size_t out_base; /* length of out before */
     struct alula_error *e;
     int64_t now;
     int64_t steps;
@@ -306,16 +310,18 @@ struct jj_run {
     struct jj_dict *context;
     struct jj_value hole; /* text for JJ_X_HOLE */
 };
-#define JJ_DEPTH_MAX 1000       /* of everything that recurses, macro calls included */
-#define JJ_VALUE_DEPTH_MAX 200  /* of lists in lists */
-#define JJ_ITEMS_MAX 1000000    /* of one list or dict */
+#define JJ_DEPTH_MAX       1000    /* of everything that recurses, macro calls included */
+#define JJ_VALUE_DEPTH_MAX 200     /* of lists in lists */
+#define JJ_ITEMS_MAX       1000000 /* of one list or dict */
 
-void jj_run_begin(struct jj_run *r, const struct jinja *j, int64_t now, struct buf *out, struct alula_error *e);
+void jj_run_begin(struct jj_run *r, const struct jinja *j, int64_t now, struct buf *out,
+                  struct alula_error *e);
 /* Renders with the members of context as variables; after an error out is as it was. */
 bool jj_run_template(struct jj_run *r, struct jj_dict *context);
 void jj_run_end(struct jj_run *r);
 
-bool jj_fail(struct jj_run *r, enum alula_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool jj_fail(struct jj_run *r, enum alula_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 bool jj_unsupported(struct jj_run *r, const char *what);
 bool jj_step(struct jj_run *r, size_t n);
 bool jj_enter(struct jj_run *r); /* one level deeper; pairs with r->depth-- when it returns true */
@@ -328,9 +334,18 @@ static inline struct jj_value jj_none(void) { return (struct jj_value){.kind = J
 static inline struct jj_value jj_bool(bool b) { return (struct jj_value){.kind = JJ_BOOL, .b = b}; }
 static inline struct jj_value jj_float(double f) { return (struct jj_value){.kind = JJ_FLOAT, .f = f}; }
 static inline struct jj_value jj_int(int64_t i) { return (struct jj_value){.kind = JJ_INT, .i = i}; }
-static inline struct jj_value jj_of_str(const struct jj_str *s) { return (struct jj_value){.kind = JJ_STR, .s = s}; }
-static inline struct jj_value jj_of_list(const struct jj_list *l) { return (struct jj_value){.kind = JJ_LIST, .l = l}; }
-static inline struct jj_value jj_of_dict(struct jj_dict *d) { return (struct jj_value){.kind = JJ_DICT, .d = d}; }
+static inline struct jj_value jj_of_str(const struct jj_str *s)
+{
+    return (struct jj_value){.kind = JJ_STR, .s = s};
+}
+static inline struct jj_value jj_of_list(const struct jj_list *l)
+{
+    return (struct jj_value){.kind = JJ_LIST, .l = l};
+}
+static inline struct jj_value jj_of_dict(struct jj_dict *d)
+{
+    return (struct jj_value){.kind = JJ_DICT, .d = d};
+}
 static inline bool jj_is_safe(struct jj_value v) { return v.kind == JJ_STR && v.flag; }
 struct jj_value jj_plain_undef(const char *message); /* message: a literal's address is kept */
 
@@ -403,7 +418,8 @@ bool jj_put_text(struct jj_run *r, struct jj_value v); /* str(v) */
 bool jj_put_repr(struct jj_run *r, struct jj_value v);
 bool jj_put_number(struct jj_run *r, struct jj_value v, bool json);
 bool jj_put_escaped(struct jj_run *r, const char *p, size_t n); /* HTML */
-bool jj_text_of(struct jj_run *r, struct jj_value v, struct jj_value *ret); /* str(v) as a value; a str stays itself */
+bool jj_text_of(struct jj_run *r, struct jj_value v,
+                struct jj_value *ret);       /* str(v) as a value; a str stays itself */
 const char *jj_kind_name(struct jj_value v); /* Python's: 'dict', 'NoneType' */
 /* The message of an undefined value: "'x' is undefined". Returns false. */
 bool jj_fail_undef(struct jj_run *r, struct jj_value v);
@@ -411,10 +427,10 @@ void jj_undef_message(struct jj_value v, char *out, size_t cap);
 
 struct jj_json_style {
     bool ascii, sort;
-    bool pretty;              /* a line for each item */
-    const char *indent;       /* [indent_n] per level */
+    bool pretty;        /* a line for each item */
+    const char *indent; /* [indent_n] per level */
     size_t indent_n;
-    const char *item, *key;   /* separators, [item_n], [key_n] */
+    const char *item, *key; /* separators, [item_n], [key_n] */
     size_t item_n, key_n;
 };
 bool jj_put_json(struct jj_run *r, struct jj_value v, const struct jj_json_style *style);
@@ -428,7 +444,8 @@ bool jj_is_space(uint32_t cp);
 size_t jj_space_before(const char *p, size_t n);
 size_t jj_space_after(const char *p, size_t n);
 size_t jj_find(const char *p, size_t n, const char *what, size_t m); /* SIZE_MAX = absent */
-size_t jj_char_offset(const struct jj_str *s, size_t index); /* byte where code point `index` begins; s is counted */
+size_t jj_char_offset(const struct jj_str *s,
+                      size_t index); /* byte where code point `index` begins; s is counted */
 bool jj_str_slice(struct jj_run *r, const struct jj_str *s, size_t first, size_t count, struct jj_value *ret);
 bool jj_str_replace(struct jj_run *r, const struct jj_str *s, const struct jj_str *a, const struct jj_str *b,
                     int64_t count, struct jj_value *ret);
@@ -454,7 +471,7 @@ enum jj_iter_kind {
     JJ_I_VALUES, /* list, tuple */
     JJ_I_BACK,   /* list, tuple from the end */
     JJ_I_CHARS,
-    JJ_I_DICT,   /* keys, values or items */
+    JJ_I_DICT, /* keys, values or items */
     JJ_I_DICT_BACK,
     JJ_I_RANGE,
     JJ_I_SHARED, /* goes on with a one-shot iterator */
@@ -470,12 +487,12 @@ struct jj_iter {
     struct jj_value src;
     size_t i;
     enum jj_view view;
-    struct jj_iter *in;            /* what map, select, unique read */
-    const struct jj_args *args;    /* of map, select */
-    const struct jj_func *fn;      /* filter or test to apply; NULL = truth or attribute */
+    struct jj_iter *in;             /* what map, select, unique read */
+    const struct jj_args *args;     /* of map, select */
+    const struct jj_func *fn;       /* filter or test to apply; NULL = truth or attribute */
     struct jj_value attr, fallback; /* attribute to look at, or missing */
     bool reject, by_attr, any_case;
-    struct jj_dict *seen;          /* unique */
+    struct jj_dict *seen; /* unique */
 };
 /* A fresh walk over v; false with an error if v cannot be walked. */
 bool jj_iter_open(struct jj_run *r, struct jj_value v, struct jj_iter *ret);
@@ -517,7 +534,8 @@ struct jj_func {
     const char *name;
     const char *params; /* of call: names, separated by blanks; those before a '/' must be given */
     bool (*call)(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret);
-    bool (*call_any)(struct jj_run *r, struct jj_value self, const struct jj_args *args, struct jj_value *ret);
+    bool (*call_any)(struct jj_run *r, struct jj_value self, const struct jj_args *args,
+                     struct jj_value *ret);
     /* What becomes of a safe self: the result is no longer safe; call sees to it; alula does not do it. */
     enum jj_safe { JJ_SAFE_PLAIN, JJ_SAFE_KEEP, JJ_SAFE_REFUSE } safe;
 };
@@ -525,7 +543,8 @@ bool jj_apply(struct jj_run *r, const struct jj_func *fn, struct jj_value self, 
               struct jj_value *ret);
 bool jj_call(struct jj_run *r, struct jj_value callee, const struct jj_args *args, struct jj_value *ret);
 bool jj_args_eval(struct jj_run *r, const struct jj_expr *x, struct jj_args *ret);
-bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_args *args, struct jj_value *ret);
+bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_args *args,
+                   struct jj_value *ret);
 const struct jj_func *jj_global_find(const struct jj_str *name);
 const struct jj_func *jj_filter_find(const struct jj_str *name);
 const struct jj_func *jj_test_find(const struct jj_str *name);
@@ -544,6 +563,7 @@ enum jj_flow { JJ_GO_ON, JJ_BREAK, JJ_CONTINUE };
 bool jj_exec(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow);
 void jj_lookup(struct jj_run *r, const struct jj_str *name, struct jj_value *ret);
 /* loop.NAME; *found false if there is no such attribute. */
-bool jj_loop_attr(struct jj_run *r, struct jj_loop *l, const struct jj_str *name, struct jj_value *ret, bool *found);
+bool jj_loop_attr(struct jj_run *r, struct jj_loop *l, const struct jj_str *name, struct jj_value *ret,
+                  bool *found);
 
 #endif

@@ -74,7 +74,8 @@ static bool next_char(struct jj_run *r, struct jj_iter *it, struct jj_value *ret
     return jj_str_view(r, s->p + from, it->i - from, ret);
 }
 
-static bool dict_element(struct jj_run *r, const struct jj_pair *pair, enum jj_view view, struct jj_value *ret)
+static bool dict_element(struct jj_run *r, const struct jj_pair *pair, enum jj_view view,
+                         struct jj_value *ret)
 {
     if (view == JJ_ITEMS) return jj_pair_tuple(r, pair->key, pair->value, ret);
     *ret = view == JJ_KEYS ? pair->key : pair->value;
@@ -133,7 +134,8 @@ static bool unique_one(struct jj_run *r, struct jj_iter *it, struct jj_value v, 
     struct jj_value key = v, old;
     if (it->attr.kind != JJ_MISSING && !jj_get_path(r, v, it->attr, it->fallback, &key)) return false;
     if (it->any_case && key.kind == JJ_STR && !jj_str_case(r, key, JJ_LOWER, &key)) return false;
-    if (!jj_is_key(key)) return jj_fail(r, ALULA_UNSUPPORTED, "unique: elements of type '%s'", jj_kind_name(key));
+    if (!jj_is_key(key))
+        return jj_fail(r, ALULA_UNSUPPORTED, "unique: elements of type '%s'", jj_kind_name(key));
     if (!jj_key_step(r, key)) return false;
     *keep = !jj_dict_find(it->seen, key, &old);
     return !*keep || jj_dict_set(r, it->seen, key, jj_none());
@@ -147,7 +149,8 @@ static bool next_lazy(struct jj_run *r, struct jj_iter *it, struct jj_value *ret
         if (!jj_iter_next(r, it->in, &v, got)) return false;
         if (!*got) return true;
         if (it->kind == JJ_I_MAP) return map_one(r, it, v, ret);
-        if (!(it->kind == JJ_I_SELECT ? select_one(r, it, v, &keep) : unique_one(r, it, v, &keep))) return false;
+        if (!(it->kind == JJ_I_SELECT ? select_one(r, it, v, &keep) : unique_one(r, it, v, &keep)))
+            return false;
         *ret = v;
         if (keep) return true;
     }
@@ -165,7 +168,9 @@ static bool next_of_kind(struct jj_run *r, struct jj_iter *it, struct jj_value *
         if ((*got = it->i < src.l->n)) *ret = src.l->v[src.l->n - ++it->i];
         return true;
     case JJ_I_CHARS: *got = it->i < src.s->n; return !*got || next_char(r, it, ret);
-    case JJ_I_DICT: *got = it->i < src.d->n; return !*got || dict_element(r, &src.d->pairs[it->i++], it->view, ret);
+    case JJ_I_DICT:
+        *got = it->i < src.d->n;
+        return !*got || dict_element(r, &src.d->pairs[it->i++], it->view, ret);
     case JJ_I_DICT_BACK:
         *got = it->i < src.d->n;
         return !*got || dict_element(r, &src.d->pairs[src.d->n - ++it->i], it->view, ret);

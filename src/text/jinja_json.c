@@ -21,7 +21,8 @@ static bool fail(struct reader *x, enum alula_code code, const char *found)
 {
     int line = 1;
     for (const char *p = x->start; p < x->p; p++) line += *p == '\n';
-    return err_set(x->r->e, code, "%s: line %d, byte %zu: %s", x->what, line, (size_t)(x->p - x->start), found);
+    return err_set(x->r->e, code, "%s: line %d, byte %zu: %s", x->what, line, (size_t)(x->p - x->start),
+                   found);
 }
 
 static void skip_space(struct reader *x)
@@ -67,7 +68,8 @@ static bool read_unicode(struct reader *x, char **out)
     if (cp >= 0xD800 && cp < 0xDC00 && x->end - x->p >= 2 && x->p[0] == '\\' && x->p[1] == 'u') {
         x->p += 2;
         if (!read_hex(x, &low)) return false;
-        if (low < 0xDC00 || low >= 0xE000) return fail(x, ALULA_FORMAT, "a lone surrogate, which is no character");
+        if (low < 0xDC00 || low >= 0xE000)
+            return fail(x, ALULA_FORMAT, "a lone surrogate, which is no character");
         cp = 0x10000 + ((cp - 0xD800) << 10) + (low - 0xDC00);
     }
     if (cp >= 0xD800 && cp < 0xE000) return fail(x, ALULA_FORMAT, "a lone surrogate, which is no character");
@@ -192,7 +194,8 @@ static bool read_word(struct reader *x, struct jj_value *ret)
     static const struct {
         const char *text;
         struct jj_value v;
-    } words[] = {{"null", {.kind = JJ_NONE}}, {"true", {.kind = JJ_BOOL, .b = true}}, {"false", {.kind = JJ_BOOL}}};
+    } words[] = {
+        {"null", {.kind = JJ_NONE}}, {"true", {.kind = JJ_BOOL, .b = true}}, {"false", {.kind = JJ_BOOL}}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t n = strlen(words[i].text);
         if ((size_t)(x->end - x->p) < n || memcmp(x->p, words[i].text, n) != 0) continue;
@@ -227,7 +230,8 @@ bool jj_json_read(struct jj_run *r, const char *text, size_t n, const char *what
 {
     struct reader x = {.r = r, .p = text, .end = text + n, .start = text, .what = what};
     if (n > JINJA_CONTEXT_MAX)
-        return err_set(r->e, ALULA_LIMIT, "%s is %zu bytes long, the limit is %zu", what, n, JINJA_CONTEXT_MAX);
+        return err_set(r->e, ALULA_LIMIT, "%s is %zu bytes long, the limit is %zu", what, n,
+                       JINJA_CONTEXT_MAX);
     size_t valid = utf8_valid_len(text, n);
     if (valid < n) return err_set(r->e, ALULA_FORMAT, "%s is not UTF-8 at byte %zu", what, valid);
     if (!read_value(&x, ret)) return false;

@@ -21,6 +21,13 @@ bool jj_lex_fail(struct jj_lex *x, enum alula_code code, int line, const char *f
     return err_set(x->e, code, "%s:%d: %s", x->j->name, line, text);
 }
 
+bool jj_lex_no_memory(struct jj_lex *x, size_t n)
+{
+    struct alula_error e;
+    jj_mem_error(&x->j->mem, n, "the parsed template", &e);
+    return jj_lex_fail(x, e.code, x->line, "%s", e.message);
+}
+
 /* CRLF and CR become LF; of the LFs at the end one is dropped. */
 static size_t normalise(char *to, const char *from, size_t n)
 {
@@ -40,9 +47,10 @@ bool jj_lex_init(struct jj_lex *x, struct jinja *j, const char *text, size_t n, 
         return err_set(e, ALULA_LIMIT, "%s: the template is %zu bytes long, the limit is %zu", j->name, n,
                        JINJA_SOURCE_MAX);
     size_t valid = utf8_valid_len(text, n);
-    if (valid < n) return err_set(e, ALULA_FORMAT, "%s: the template is not UTF-8 at byte %zu", j->name, valid);
+    if (valid < n)
+        return err_set(e, ALULA_FORMAT, "%s: the template is not UTF-8 at byte %zu", j->name, valid);
     char *copy = jj_mem_alloc(&j->mem, n + 1);
-    if (!copy) return jj_mem_error(&j->mem, n, "the template", e);
+    if (!copy) return jj_lex_no_memory(x, n);
     x->src = copy;
     x->n = normalise(copy, text, n);
     return true;
@@ -50,7 +58,8 @@ bool jj_lex_init(struct jj_lex *x, struct jinja *j, const char *text, size_t n, 
 
 static void advance(struct jj_lex *x, size_t to)
 {
-    for (const char *p = x->src + x->pos, *end = x->src + to; (p = memchr(p, '\n', (size_t)(end - p))); p++) x->line++;
+    for (const char *p = x->src + x->pos, *end = x->src + to; (p = memchr(p, '\n', (size_t)(end - p))); p++)
+        x->line++;
     x->pos = to;
 }
 
@@ -175,14 +184,16 @@ static int digit_value(char c)
 static size_t read_digits(const char *p, size_t n, size_t max, int base, uint32_t *ret)
 {
     size_t i = 0;
-    for (*ret = 0; i < max && i < n && digit_value(p[i]) < base; i++) *ret = *ret * (uint32_t)base + (uint32_t)digit_value(p[i]);
+    for (*ret = 0; i < max && i < n && digit_value(p[i]) < base; i++)
+        *ret = *ret * (uint32_t)base + (uint32_t)digit_value(p[i]);
     return i;
 }
 
 static bool put_escaped(struct jj_lex *x, uint32_t cp, char **out)
 {
     if (cp > 0x10FFFF || (cp >= 0xD800 && cp < 0xE000))
-        return jj_lex_fail(x, ALULA_UNSUPPORTED, x->line, "the string literal has an escape for U+%04X, which is no character",
+        return jj_lex_fail(x, ALULA_UNSUPPORTED, x->line,
+                           "the string literal has an escape for U+%04X, which is no character",
                            (unsigned)cp);
     *out += utf8_encode(cp, *out);
     return true;
@@ -206,13 +217,15 @@ static size_t read_escape(struct jj_lex *x, const char *p, size_t n, char **out)
     if (*p == 'x' || *p == 'u' || *p == 'U') {
         size_t want = *p == 'x' ? 2 : *p == 'u' ? 4 : 8;
         if (read_digits(p + 1, n - 1, want, 16, &cp) < want) {
-            jj_lex_fail(x, ALULA_FORMAT, x->line, "the escape '\\%c' in the string literal needs %zu hexadecimal digits", *p, want);
+            jj_lex_fail(x, ALULA_FORMAT, x->line,
+                        "the escape '\\%c' in the string literal needs %zu hexadecimal digits", *p, want);
             return 0;
         }
         return put_escaped(x, cp, out) ? 1 + want : 0;
     }
     if (*p == 'N' || (unsigned char)*p >= 0x80) {
-        jj_lex_fail(x, ALULA_UNSUPPORTED, x->line, "the string literal has an escape that is not supported: a backslash before %s",
+        jj_lex_fail(x, ALULA_UNSUPPORTED, x->line,
+                    "the string literal has an escape that is not supported: a backslash before %s",
                     *p == 'N' ? "'N'" : "a character outside ASCII");
         return 0;
     }
@@ -226,7 +239,7 @@ static bool string_value(struct jj_lex *x, const char *p, size_t n, struct jj_va
     struct jj_str *s = jj_mem_alloc(&x->j->mem, sizeof *s);
     bool plain = memchr(p, '\\', n) == NULL;
     char *copy = plain ? NULL : jj_mem_alloc(&x->j->mem, n);
-    if (!s || (!plain && !copy)) return jj_mem_error(&x->j->mem, n, "the template", x->e);
+    if (!s || (!plain && !copy)) return jj_lex_no_memory(x, n);
     char *to = copy;
     for (size_t i = 0; !plain && i < n;) {
         if (p[i] != '\\') {
@@ -249,7 +262,8 @@ static bool lex_string(struct jj_lex *x, struct jj_tok *t)
     char quote = x->src[x->pos];
     size_t i = x->pos + 1;
     while (i < x->n && x->src[i] != quote) i += x->src[i] == '\\' ? 2 : 1;
-    if (i >= x->n) return jj_lex_fail(x, ALULA_FORMAT, x->line, "the string literal is never closed by %c", quote);
+    if (i >= x->n)
+        return jj_lex_fail(x, ALULA_FORMAT, x->line, "the string literal is never closed by %c", quote);
     t->kind = JJ_T_STR;
     t->p = x->src + x->pos;
     t->n = i + 1 - x->pos;
@@ -291,7 +305,8 @@ static bool lex_prefixed(struct jj_lex *x, struct jj_tok *t, int base)
     for (size_t i = 2; i < t->n; i++) {
         if (t->p[i] == '_') continue;
         v = v * base + digit_value(t->p[i]);
-        if (v > UINT64_MAX) return jj_lex_fail(x, ALULA_UNSUPPORTED, x->line, "the integer literal has more than 64 bits");
+        if (v > UINT64_MAX)
+            return jj_lex_fail(x, ALULA_UNSUPPORTED, x->line, "the integer literal has more than 64 bits");
     }
     t->value = jj_int((int64_t)(uint64_t)v);
     t->value.flag = v > INT64_MAX;
@@ -323,7 +338,10 @@ static bool lex_number(struct jj_lex *x, struct jj_tok *t)
         bool fits;
         t->n = *p == '0' ? digits_run(p, left, 1) : digits_run(p, left, 10);
         jj_parse_int(p, t->n, &t->value, &fits);
-        if (!fits) return jj_lex_fail(x, ALULA_UNSUPPORTED, x->line, "the integer literal %.40s has more than 64 bits", p);
+        if (!fits)
+            return jj_lex_fail(x, ALULA_UNSUPPORTED, x->line,
+                               "the integer literal %.*s has more than 64 bits", (int)(t->n < 60 ? t->n : 60),
+                               p);
     }
     advance(x, x->pos + t->n);
     return true;
@@ -345,7 +363,7 @@ static int name_char(const char *p, size_t n, bool first)
 static size_t name_length(const char *p, size_t n)
 {
     size_t i = 0;
-    for (int len; i < n && (len = name_char(p + i, n - i, i == 0)); ) i += (size_t)len;
+    for (int len; i < n && (len = name_char(p + i, n - i, i == 0));) i += (size_t)len;
     return i;
 }
 
@@ -369,7 +387,8 @@ static bool lex_operator(struct jj_lex *x, struct jj_tok *t)
     static const struct {
         char text[3];
         int op;
-    } pairs[] = {{"==", JJ_OP_EQ}, {"!=", JJ_OP_NE}, {"<=", JJ_OP_LE}, {">=", JJ_OP_GE}, {"//", JJ_OP_FLOOR}, {"**", JJ_OP_POW}};
+    } pairs[] = {{"==", JJ_OP_EQ}, {"!=", JJ_OP_NE},    {"<=", JJ_OP_LE},
+                 {">=", JJ_OP_GE}, {"//", JJ_OP_FLOOR}, {"**", JJ_OP_POW}};
     char c = x->src[x->pos];
     t->kind = JJ_T_OP;
     t->p = x->src + x->pos;
@@ -383,7 +402,8 @@ static bool lex_operator(struct jj_lex *x, struct jj_tok *t)
     if (t->n == 1 && (c == 0 || !strchr("+-*/%~<>=.,:|()[]{};", c))) {
         uint32_t cp = 0;
         int len = utf8_decode(t->p, x->n - x->pos, &cp);
-        if (cp < 0x20) return jj_lex_fail(x, ALULA_FORMAT, x->line, "unexpected character U+%04X", (unsigned)cp);
+        if (cp < 0x20)
+            return jj_lex_fail(x, ALULA_FORMAT, x->line, "unexpected character U+%04X", (unsigned)cp);
         return jj_lex_fail(x, ALULA_FORMAT, x->line, "unexpected character '%.*s'", len, t->p);
     }
     if (t->n == 1 && !bracket(x, c)) return false;
@@ -410,7 +430,8 @@ bool jj_lex_token(struct jj_lex *x, struct jj_tok *t)
     advance(x, x->pos + jj_space_before(x->src + x->pos, x->n - x->pos));
     *t = (struct jj_tok){.line = x->line};
     if (x->pos >= x->n)
-        return jj_lex_fail(x, ALULA_FORMAT, x->tag_line, "the tag is never closed by '%s'", x->in_print ? "}}" : "%}");
+        return jj_lex_fail(x, ALULA_FORMAT, x->tag_line, "the tag is never closed by '%s'",
+                           x->in_print ? "}}" : "%}");
     if (lex_end(x, t)) return true;
     char c = x->src[x->pos];
     if (c == '\'' || c == '"') return lex_string(x, t);

@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-#define METHOD(name) static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
+#define METHOD(name)                                                                                         \
+    static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
 
 static bool is_absent(struct jj_value v) { return v.kind == JJ_MISSING || v.kind == JJ_NONE; }
 
@@ -19,11 +20,11 @@ METHOD(str_strip) { return jj_str_strip(r, self, a[0], true, true, ret); }
 METHOD(str_lstrip) { return jj_str_strip(r, self, a[0], true, false, ret); }
 METHOD(str_rstrip) { return jj_str_strip(r, self, a[0], false, true, ret); }
 
-#define CASE_METHOD(name, how)                     \
-    METHOD(name)                                   \
-    {                                              \
-        (void)a;                                   \
-        return jj_str_case(r, self, how, ret);     \
+#define CASE_METHOD(name, how)                                                                               \
+    METHOD(name)                                                                                             \
+    {                                                                                                        \
+        (void)a;                                                                                             \
+        return jj_str_case(r, self, how, ret);                                                               \
     }
 
 CASE_METHOD(str_upper, JJ_UPPER)
@@ -126,15 +127,16 @@ static bool rsplit_words(struct split *s, const char *p, size_t n, int64_t max)
         if (n == 0) return true;
         if (max == 0) return add_piece(s, p, n);
         size_t from = n;
-        while (from > 0 && jj_space_after(p, from) == 0)
-            do from--;
+        while (from > 0 && jj_space_after(p, from) == 0) do
+                from--;
             while (from > 0 && ((unsigned char)p[from] & 0xC0) == 0x80);
         if (!add_piece(s, p + from, n - from)) return false;
         n = from;
     }
 }
 
-static bool split(struct jj_run *r, struct jj_value self, const struct jj_value *a, bool back, struct jj_value *ret)
+static bool split(struct jj_run *r, struct jj_value self, const struct jj_value *a, bool back,
+                  struct jj_value *ret)
 {
     const struct jj_str *text = self.s, *sep = NULL;
     struct split s = {.r = r, .safe = self.flag};
@@ -167,7 +169,8 @@ METHOD(str_splitlines)
     return jj_items_list(r, &s.items, JJ_LIST, ret);
 }
 
-static bool partition(struct jj_run *r, struct jj_value self, struct jj_value by, bool back, struct jj_value *ret)
+static bool partition(struct jj_run *r, struct jj_value self, struct jj_value by, bool back,
+                      struct jj_value *ret)
 {
     const struct jj_str *s = self.s, *sep;
     struct split parts = {.r = r};
@@ -178,7 +181,8 @@ static bool partition(struct jj_run *r, struct jj_value self, struct jj_value by
     bool found = at != SIZE_MAX;
     size_t head = found ? at : back ? 0 : s->n, mid = found ? sep->n : 0;
     return jj_step(r, s->n / 64) && add_piece(&parts, s->p, head) && add_piece(&parts, s->p + head, mid) &&
-           add_piece(&parts, s->p + head + mid, s->n - head - mid) && jj_items_list(r, &parts.items, JJ_TUPLE, ret);
+           add_piece(&parts, s->p + head + mid, s->n - head - mid) &&
+           jj_items_list(r, &parts.items, JJ_TUPLE, ret);
 }
 
 METHOD(str_partition) { return partition(r, self, a[0], false, ret); }
@@ -187,7 +191,8 @@ METHOD(str_rpartition) { return partition(r, self, a[0], true, ret); }
 /* ---- searching ------------------------------------------------------------------------------------------------- */
 
 /* The part of self between code points a[0] and a[1], negative from the end; *ok false if it begins behind the end. */
-static bool window(struct jj_run *r, const struct jj_str *s, const struct jj_value *a, size_t *from, size_t *to, bool *ok)
+static bool window(struct jj_run *r, const struct jj_str *s, const struct jj_value *a, size_t *from,
+                   size_t *to, bool *ok)
 {
     *from = 0;
     *to = s->n;
@@ -213,7 +218,8 @@ static bool find(struct jj_run *r, struct jj_value self, const struct jj_value *
     size_t from, to;
     bool ok;
     *ret = -1;
-    if (!jj_arg_str(r, a[0], "the text to find", &what) || !window(r, self.s, a + 1, &from, &to, &ok)) return false;
+    if (!jj_arg_str(r, a[0], "the text to find", &what) || !window(r, self.s, a + 1, &from, &to, &ok))
+        return false;
     if (!ok) return true;
     const char *p = self.s->p + from;
     if (!jj_step(r, (to - from) / 64)) return false;
@@ -263,7 +269,8 @@ METHOD(str_count)
     size_t from, to, at;
     int64_t n = 0;
     bool ok;
-    if (!jj_arg_str(r, a[0], "the text to count", &what) || !window(r, self.s, a + 1, &from, &to, &ok)) return false;
+    if (!jj_arg_str(r, a[0], "the text to count", &what) || !window(r, self.s, a + 1, &from, &to, &ok))
+        return false;
     if (ok && what->n == 0) n = (int64_t)jj_count_chars(self.s->p + from, to - from) + 1;
     for (; ok && what->n && (at = jj_find(self.s->p + from, to - from, what->p, what->n)) != SIZE_MAX; n++)
         from += at + what->n;
@@ -277,7 +284,8 @@ static bool has_affix(const char *p, size_t n, const struct jj_str *affix, bool 
 }
 
 /* The affix may be a tuple of strings, any of which will do; a list may not. */
-static bool affix_test(struct jj_run *r, struct jj_value self, const struct jj_value *a, bool end, struct jj_value *ret)
+static bool affix_test(struct jj_run *r, struct jj_value self, const struct jj_value *a, bool end,
+                       struct jj_value *ret)
 {
     const struct jj_str *affix;
     size_t from, to;
@@ -287,7 +295,9 @@ static bool affix_test(struct jj_run *r, struct jj_value self, const struct jj_v
     if (!window(r, self.s, a + 1, &from, &to, &ok)) return false;
     for (size_t i = 0; i < all->n && !any; i++) {
         if (all->v[i].kind == JJ_STR && !jj_step(r, 1 + all->v[i].s->n / 64)) return false;
-        if (!jj_arg_str(r, all->v[i], end ? "the argument of endswith" : "the argument of startswith", &affix)) return false;
+        if (!jj_arg_str(r, all->v[i], end ? "the argument of endswith" : "the argument of startswith",
+                        &affix))
+            return false;
         any = ok && has_affix(self.s->p + from, to - from, affix, end);
     }
     *ret = jj_bool(any);
@@ -297,7 +307,8 @@ static bool affix_test(struct jj_run *r, struct jj_value self, const struct jj_v
 METHOD(str_startswith) { return affix_test(r, self, a, false, ret); }
 METHOD(str_endswith) { return affix_test(r, self, a, true, ret); }
 
-static bool remove_affix(struct jj_run *r, struct jj_value self, struct jj_value v, bool end, struct jj_value *ret)
+static bool remove_affix(struct jj_run *r, struct jj_value self, struct jj_value v, bool end,
+                         struct jj_value *ret)
 {
     const struct jj_str *affix;
     if (!jj_arg_str(r, v, "the text to remove", &affix)) return false;
@@ -361,11 +372,11 @@ static bool all_of(struct jj_run *r, struct jj_value self, enum char_kind kind, 
     return jj_step(r, self.s->n / 16);
 }
 
-#define KIND_METHOD(name, kind)              \
-    METHOD(name)                             \
-    {                                        \
-        (void)a;                             \
-        return all_of(r, self, kind, ret);   \
+#define KIND_METHOD(name, kind)                                                                              \
+    METHOD(name)                                                                                             \
+    {                                                                                                        \
+        (void)a;                                                                                             \
+        return all_of(r, self, kind, ret);                                                                   \
     }
 
 KIND_METHOD(str_isdigit, DIGIT)
@@ -540,20 +551,25 @@ static const struct jj_func dict_methods[] = {
 };
 
 static const struct jj_func number_methods[] = {
-    {.name = "as_integer_ratio"}, {.name = "bit_count"}, {.name = "bit_length"}, {.name = "conjugate"},
-    {.name = "denominator"},      {.name = "from_bytes"}, {.name = "fromhex"},   {.name = "hex"},
-    {.name = "imag"},             {.name = "is_integer"}, {.name = "numerator"}, {.name = "real"},
+    {.name = "as_integer_ratio"}, {.name = "bit_count"},   {.name = "bit_length"},
+    {.name = "conjugate"},        {.name = "denominator"}, {.name = "from_bytes"},
+    {.name = "fromhex"},          {.name = "hex"},         {.name = "imag"},
+    {.name = "is_integer"},       {.name = "numerator"},   {.name = "real"},
     {.name = "to_bytes"},         {.name = NULL},
 };
 
 static const struct jj_func range_methods[] = {
-    {.name = "count"}, {.name = "index"}, {.name = "start"}, {.name = "step"}, {.name = "stop"}, {.name = NULL},
+    {.name = "count"}, {.name = "index"}, {.name = "start"},
+    {.name = "step"},  {.name = "stop"},  {.name = NULL},
 };
 
 static const struct jj_func view_methods[] = {{.name = "isdisjoint"}, {.name = "mapping"}, {.name = NULL}};
 
 static const struct jj_func iter_methods[] = {
-    {.name = "close"}, {.name = "send"}, {.name = "throw"}, {.name = NULL},
+    {.name = "close"},
+    {.name = "send"},
+    {.name = "throw"},
+    {.name = NULL},
 };
 
 static bool is_one_of(const struct jj_str *name, const char *const *names)
@@ -564,9 +580,11 @@ static bool is_one_of(const struct jj_str *name, const char *const *names)
 
 const struct jj_func *jj_method_find(struct jj_value v, const struct jj_str *name, bool *unsafe)
 {
-    static const char *const change_list[] = {"append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", NULL};
+    static const char *const change_list[] = {"append", "extend", "insert",  "remove", "pop",
+                                              "clear",  "sort",   "reverse", NULL};
     static const char *const change_dict[] = {"pop", "popitem", "clear", "update", "setdefault", NULL};
-    *unsafe = (v.kind == JJ_LIST && is_one_of(name, change_list)) || (v.kind == JJ_DICT && is_one_of(name, change_dict));
+    *unsafe = (v.kind == JJ_LIST && is_one_of(name, change_list)) ||
+              (v.kind == JJ_DICT && is_one_of(name, change_dict));
     if (*unsafe) return NULL;
     switch (v.kind) {
     case JJ_STR: return jj_table_find(str_methods, name);

@@ -24,7 +24,8 @@ double jj_to_double(struct jj_value v)
 
 bool jj_from_int128(struct jj_run *r, __int128 i, struct jj_value *ret)
 {
-    if (i < INT64_MIN || i > UINT64_MAX) return jj_fail(r, ALULA_UNSUPPORTED, "the result is an integer of more than 64 bits");
+    if (i < INT64_MIN || i > UINT64_MAX)
+        return jj_fail(r, ALULA_UNSUPPORTED, "the result is an integer of more than 64 bits");
     *ret = jj_int((int64_t)(uint64_t)i);
     ret->flag = i > INT64_MAX;
     return true;
@@ -161,7 +162,8 @@ static bool fail_operands(struct jj_run *r, int op, struct jj_value a, struct jj
 {
     if (a.kind == JJ_UNDEF) return jj_fail_undef(r, a);
     if (b.kind == JJ_UNDEF) return jj_fail_undef(r, b);
-    return jj_fail(r, ALULA_FORMAT, "the operator %s does not take '%s' and '%s'", op_name(op), jj_kind_name(a), jj_kind_name(b));
+    return jj_fail(r, ALULA_FORMAT, "the operator %s does not take '%s' and '%s'", op_name(op),
+                   jj_kind_name(a), jj_kind_name(b));
 }
 
 static bool int_power(struct jj_run *r, __int128 base, __int128 exp, struct jj_value *ret)
@@ -211,9 +213,11 @@ static double float_floor(double a, double b, bool remainder)
 static bool float_power(struct jj_run *r, double a, double b, struct jj_value *ret)
 {
     if (a == 0 && b < 0) return jj_fail(r, ALULA_FORMAT, "zero cannot be raised to a negative power");
-    if (a < 0 && isfinite(b) && b != floor(b)) return jj_fail(r, ALULA_UNSUPPORTED, "the result of ** is a complex number");
+    if (a < 0 && isfinite(b) && b != floor(b))
+        return jj_fail(r, ALULA_UNSUPPORTED, "the result of ** is a complex number");
     *ret = jj_float(pow(a, b));
-    if (isinf(ret->f) && isfinite(a) && isfinite(b)) return jj_fail(r, ALULA_FORMAT, "the result of ** is too large");
+    if (isinf(ret->f) && isfinite(a) && isfinite(b))
+        return jj_fail(r, ALULA_FORMAT, "the result of ** is too large");
     return true;
 }
 
@@ -237,7 +241,8 @@ static bool is_exact(struct jj_value v)
     return v.kind == JJ_FLOAT || (jj_int128(v) <= (__int128)1 << 53 && jj_int128(v) >= -((__int128)1 << 53));
 }
 
-static bool number_binary(struct jj_run *r, int op, struct jj_value a, struct jj_value b, struct jj_value *ret)
+static bool number_binary(struct jj_run *r, int op, struct jj_value a, struct jj_value b,
+                          struct jj_value *ret)
 {
     bool ints = jj_is_int(a) && jj_is_int(b);
     if (ints && op != '/' && !(op == JJ_OP_POW && jj_int128(b) < 0))
@@ -260,7 +265,8 @@ static bool add_safe(struct jj_run *r, struct jj_value a, struct jj_value b, str
     return true;
 }
 
-static bool tuple_add(struct jj_run *r, const struct jj_list *a, const struct jj_list *b, struct jj_value *ret)
+static bool tuple_add(struct jj_run *r, const struct jj_list *a, const struct jj_list *b,
+                      struct jj_value *ret)
 {
     if (!jj_list_append(r, a, b, ret)) return false;
     ret->kind = JJ_TUPLE;
@@ -280,29 +286,42 @@ static bool add(struct jj_run *r, struct jj_value a, struct jj_value b, struct j
     }
 }
 
+/* A text n times, in blocks, so that a short text is not put byte by byte. */
+static bool repeat_str(struct jj_run *r, struct jj_value v, size_t n, struct jj_value *ret)
+{
+    char block[1024];
+    size_t mark = r->out->len, unit = v.s->n, per = unit && unit <= sizeof block ? sizeof block / unit : 0;
+    if (per > n) per = n;
+    for (size_t i = 0; i < per; i++) memcpy(block + i * unit, v.s->p, unit);
+    for (; per && n >= per; n -= per)
+        if (!jj_put(r, block, per * unit)) return false;
+    for (; n > 0; n--)
+        if (!jj_put(r, v.s->p, unit)) return false;
+    if (!jj_take(r, mark, ret)) return false;
+    ret->flag = v.flag;
+    return true;
+}
+
 static bool repeat(struct jj_run *r, struct jj_value v, __int128 times, struct jj_value *ret)
 {
-    size_t unit = v.kind == JJ_STR ? v.s->n : v.l->n, limit = v.kind == JJ_STR ? JINJA_OUTPUT_MAX : JJ_ITEMS_MAX;
+    size_t unit = v.kind == JJ_STR ? v.s->n : v.l->n,
+           limit = v.kind == JJ_STR ? JINJA_OUTPUT_MAX : JJ_ITEMS_MAX;
     if (times < 0 || unit == 0) times = 0;
     if (times > (__int128)(limit / (unit ? unit : 1)))
-        return jj_fail(r, ALULA_LIMIT, "the result of * has more than %zu %s", limit, v.kind == JJ_STR ? "bytes" : "elements");
+        return jj_fail(r, ALULA_LIMIT, "the result of * has more than %zu %s", limit,
+                       v.kind == JJ_STR ? "bytes" : "elements");
     size_t n = (size_t)times;
-    if (v.kind == JJ_STR) {
-        size_t mark = r->out->len;
-        for (size_t i = 0; i < n; i++)
-            if (!jj_put(r, v.s->p, unit)) return false;
-        uint8_t safe = v.flag;
-        if (!jj_take(r, mark, ret)) return false;
-        ret->flag = safe;
-        return true;
-    }
+    if (v.kind == JJ_STR) return repeat_str(r, v, n, ret);
     struct jj_items items = {.v = jj_array(r, n * unit, sizeof *items.v), .n = n * unit};
     if (!items.v || !jj_step(r, n * unit)) return false;
     for (size_t i = 0; i < n; i++) memcpy(items.v + i * unit, v.l->v, unit * sizeof *items.v);
     return jj_items_list(r, &items, v.kind, ret);
 }
 
-static bool is_sequence(struct jj_value v) { return v.kind == JJ_STR || v.kind == JJ_LIST || v.kind == JJ_TUPLE; }
+static bool is_sequence(struct jj_value v)
+{
+    return v.kind == JJ_STR || v.kind == JJ_LIST || v.kind == JJ_TUPLE;
+}
 
 bool jj_binary(struct jj_run *r, int op, struct jj_value a, struct jj_value b, struct jj_value *ret)
 {

@@ -12,7 +12,7 @@
 void *jj_parse_alloc(struct jj_parser *p, size_t n)
 {
     void *m = jj_mem_alloc(&p->j->mem, n);
-    if (!m) jj_mem_error(&p->j->mem, n, "the template", p->lex.e);
+    if (!m) jj_lex_no_memory(&p->lex, n);
     return m;
 }
 
@@ -85,7 +85,8 @@ bool jj_parse_is_name(const struct jj_parser *p, const char *name) { return tok_
 bool jj_parse_deeper(struct jj_parser *p)
 {
     return ++p->depth <= JJ_PARSE_DEPTH_MAX ||
-           jj_parse_fail(p, ALULA_LIMIT, "expressions and blocks are nested more than %d deep", JJ_PARSE_DEPTH_MAX);
+           jj_parse_fail(p, ALULA_LIMIT, "expressions and blocks are nested more than %d deep",
+                         JJ_PARSE_DEPTH_MAX);
 }
 
 bool jj_parse_unexpected(struct jj_parser *p, const char *expected)
@@ -94,7 +95,8 @@ bool jj_parse_unexpected(struct jj_parser *p, const char *expected)
     int n = t->n < 40 ? (int)t->n : 40;
     if (t->kind == JJ_T_END)
         return jj_parse_fail(p, ALULA_FORMAT, "the tag ends where %s was expected", expected);
-    return jj_parse_fail(p, ALULA_FORMAT, "unexpected %.*s%s, expected %s", n, t->p, t->n > 40 ? "..." : "", expected);
+    return jj_parse_fail(p, ALULA_FORMAT, "unexpected %.*s%s, expected %s", n, t->p, t->n > 40 ? "..." : "",
+                         expected);
 }
 
 bool jj_parse_expect_op(struct jj_parser *p, int op)
@@ -153,7 +155,8 @@ static bool parse_target(struct jj_parser *p, struct jj_target *ret, bool attrib
         p->depth--;
         return jj_parse_expect_op(p, ')');
     }
-    if (is_constant(p)) return jj_parse_fail(p, ALULA_FORMAT, "cannot assign to '%.*s'", (int)p->tok.n, p->tok.p);
+    if (is_constant(p))
+        return jj_parse_fail(p, ALULA_FORMAT, "cannot assign to '%.*s'", (int)p->tok.n, p->tok.p);
     if (p->for_depth > 0 && jj_parse_is_name(p, "loop"))
         return jj_parse_fail(p, ALULA_FORMAT, "cannot assign to 'loop' inside a for loop");
     ret->name = parse_name(p, "a name to assign to");
@@ -209,7 +212,8 @@ static bool parse_block(struct jj_parser *p, const struct block *block, struct j
 }
 
 /* The same where only one word can end it; leaves its tag ready to end. */
-static bool parse_whole_block(struct jj_parser *p, const char *name, const char *end, int line, struct jj_stmt **ret)
+static bool parse_whole_block(struct jj_parser *p, const char *name, const char *end, int line,
+                              struct jj_stmt **ret)
 {
     struct block block = {.name = name, .line = line, .ends = {end}};
     return parse_block(p, &block, ret) && jj_parse_next(p);
@@ -272,7 +276,8 @@ static bool parse_set(struct jj_parser *p, struct jj_stmt *s)
 static bool parse_params(struct jj_parser *p, struct jj_stmt *s)
 {
     uint32_t cap = 8;
-    if (!jj_parse_expect_op(p, '(') || !(s->params = jj_parse_alloc(p, cap * sizeof *s->params))) return false;
+    if (!jj_parse_expect_op(p, '(') || !(s->params = jj_parse_alloc(p, cap * sizeof *s->params)))
+        return false;
     while (!jj_parse_is_op(p, ')')) {
         if (s->n_params > 0 && !jj_parse_expect_op(p, ',')) return false;
         if (s->n_params == cap) {
@@ -287,7 +292,8 @@ static bool parse_params(struct jj_parser *p, struct jj_stmt *s)
         if (!(k->name = parse_name(p, "the name of a parameter"))) return false;
         if (!jj_parse_is_op(p, '=')) {
             if (s->n_params > 1 && k[-1].x)
-                return jj_parse_fail(p, ALULA_FORMAT, "a parameter without default follows one with a default");
+                return jj_parse_fail(p, ALULA_FORMAT,
+                                     "a parameter without default follows one with a default");
         } else if (!jj_parse_next(p) || !(k->x = jj_parse_expr(p, true))) {
             return false;
         }
@@ -325,8 +331,8 @@ static bool parse_filter(struct jj_parser *p, struct jj_stmt *s)
 
 static bool parse_jump(struct jj_parser *p, struct jj_stmt *s)
 {
-    return p->loops > 0 ||
-           jj_parse_fail(p, ALULA_FORMAT, "'%s' outside a loop", s->kind == JJ_S_BREAK ? "break" : "continue");
+    return p->loops > 0 || jj_parse_fail(p, ALULA_FORMAT, "'%s' outside a loop",
+                                         s->kind == JJ_S_BREAK ? "break" : "continue");
 }
 
 static const struct {
@@ -334,10 +340,14 @@ static const struct {
     enum jj_stmt_kind kind;
     bool (*parse)(struct jj_parser *p, struct jj_stmt *s);
 } statements[] = {
-    {"if", JJ_S_IF, parse_if},         {"for", JJ_S_FOR, parse_for},
-    {"set", JJ_S_SET, parse_set},      {"macro", JJ_S_MACRO, parse_macro},
-    {"break", JJ_S_BREAK, parse_jump}, {"continue", JJ_S_CONTINUE, parse_jump},
-    {"filter", JJ_S_FILTER, parse_filter}, {"generation", JJ_S_SCOPE, parse_generation},
+    {"if", JJ_S_IF, parse_if},
+    {"for", JJ_S_FOR, parse_for},
+    {"set", JJ_S_SET, parse_set},
+    {"macro", JJ_S_MACRO, parse_macro},
+    {"break", JJ_S_BREAK, parse_jump},
+    {"continue", JJ_S_CONTINUE, parse_jump},
+    {"filter", JJ_S_FILTER, parse_filter},
+    {"generation", JJ_S_SCOPE, parse_generation},
 };
 
 static const char *const unsupported[] = {"call",   "with",    "block", "autoescape", "include",
@@ -356,8 +366,8 @@ static bool parse_statement(struct jj_parser *p, const struct block *block, stru
         if (jj_parse_is_name(p, unsupported[i]))
             return jj_parse_fail(p, ALULA_UNSUPPORTED, "the statement '%s' is not supported", unsupported[i]);
     if (!block) return jj_parse_fail(p, ALULA_FORMAT, "unknown statement '%.*s'", n, p->tok.p);
-    return jj_parse_fail(p, ALULA_FORMAT, "unknown statement '%.*s'; the open block is '%s' of line %d", n, p->tok.p, block->name,
-                         block->line);
+    return jj_parse_fail(p, ALULA_FORMAT, "unknown statement '%.*s'; the open block is '%s' of line %d", n,
+                         p->tok.p, block->name, block->line);
 }
 
 static bool ends_block(const struct jj_parser *p, const struct block *block)
@@ -368,7 +378,8 @@ static bool ends_block(const struct jj_parser *p, const struct block *block)
 }
 
 /* One tag; *end: it is the end word of block. */
-static bool parse_tag(struct jj_parser *p, enum jj_tag tag, const struct block *block, struct jj_stmt **ret, bool *end)
+static bool parse_tag(struct jj_parser *p, enum jj_tag tag, const struct block *block, struct jj_stmt **ret,
+                      bool *end)
 {
     p->has_ahead = false;
     if (!jj_parse_next(p)) return false;
@@ -404,8 +415,9 @@ static bool parse_list(struct jj_parser *p, const struct block *block, struct jj
         if (tag == JJ_TAG_MORE) continue;
         bool end = tag == JJ_TAG_NONE;
         if (end && block)
-            return jj_lex_fail(&p->lex, ALULA_FORMAT, p->lex.line, "the template ends inside '%s' of line %d, expected '%s'",
-                               block->name, block->line, block->ends[0]);
+            return jj_lex_fail(&p->lex, ALULA_FORMAT, p->lex.line,
+                               "the template ends inside '%s' of line %d, expected '%s'", block->name,
+                               block->line, block->ends[0]);
         if (!end && !parse_tag(p, tag, block, tail, &end)) return false;
         if (end) break;
         tail = &(*tail)->next;

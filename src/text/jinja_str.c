@@ -11,8 +11,8 @@
 bool jj_is_space(uint32_t cp)
 {
     if (cp < 0x80) return (cp >= 9 && cp <= 13) || (cp >= 0x1C && cp <= 0x20);
-    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 ||
-           cp == 0x202F || cp == 0x205F || cp == 0x3000;
+    return cp == 0x85 || cp == 0xA0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 ||
+           cp == 0x2029 || cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
 size_t jj_space_before(const char *p, size_t n)
@@ -66,7 +66,7 @@ bool jj_str_slice(struct jj_run *r, const struct jj_str *s, size_t first, size_t
 {
     if (!jj_str_count(r, s)) return false;
     size_t from = jj_char_offset(s, first), to = jj_char_offset(s, first + count);
-    if (s->chars != s->n && !jj_step(r, to / 64)) return false;
+    if (s->chars != s->n && !jj_step(r, to / 32)) return false;
     return jj_str_view(r, s->p + from, to - from, ret);
 }
 
@@ -99,7 +99,8 @@ static bool in_set(const struct jj_str *set, const char *c, size_t len)
     return false;
 }
 
-static bool strip_set(struct jj_run *r, const struct jj_str *set, const char **p, size_t *n, bool left, bool right)
+static bool strip_set(struct jj_run *r, const struct jj_str *set, const char **p, size_t *n, bool left,
+                      bool right)
 {
     while (left && *n > 0) {
         size_t len = 1;
@@ -130,7 +131,8 @@ bool jj_str_strip(struct jj_run *r, struct jj_value s, struct jj_value chars, bo
         n -= cut;
         if (right) n -= jj_space_after(p, n);
         if (!jj_step(r, (s.s->n - n) / 8)) return false;
-    } else if (!jj_arg_str(r, chars, "the characters to strip", &set) || !strip_set(r, set, &p, &n, left, right)) {
+    } else if (!jj_arg_str(r, chars, "the characters to strip", &set) ||
+               !strip_set(r, set, &p, &n, left, right)) {
         return false;
     }
     if (!jj_str_view(r, p, n, ret)) return false;

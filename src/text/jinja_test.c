@@ -4,16 +4,17 @@
  * is a sequence), and templates rely on them. */
 #include "text/jinja_internal.h"
 
-#define TEST(name) static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
+#define TEST(name)                                                                                           \
+    static bool name(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
 
 /* A test that looks at nothing but the value. */
-#define PLAIN_TEST(name, condition) \
-    TEST(name)                      \
-    {                               \
-        (void)r;                    \
-        (void)a;                    \
-        *ret = jj_bool(condition);  \
-        return true;                \
+#define PLAIN_TEST(name, condition)                                                                          \
+    TEST(name)                                                                                               \
+    {                                                                                                        \
+        (void)r;                                                                                             \
+        (void)a;                                                                                             \
+        *ret = jj_bool(condition);                                                                           \
+        return true;                                                                                         \
     }
 
 PLAIN_TEST(test_defined, self.kind != JJ_UNDEF)
@@ -28,13 +29,15 @@ PLAIN_TEST(test_true, self.kind == JJ_BOOL && self.b)
 PLAIN_TEST(test_false, self.kind == JJ_BOOL && !self.b)
 PLAIN_TEST(test_mapping, self.kind == JJ_DICT)
 PLAIN_TEST(test_escaped, jj_is_safe(self))
-PLAIN_TEST(test_sequence, self.kind == JJ_UNDEF || self.kind == JJ_STR || self.kind == JJ_LIST || self.kind == JJ_TUPLE ||
-                              self.kind == JJ_DICT || self.kind == JJ_RANGE)
-PLAIN_TEST(test_iterable, self.kind == JJ_UNDEF || (self.kind >= JJ_STR && self.kind <= JJ_ITER) || self.kind == JJ_LOOP)
-PLAIN_TEST(test_callable, self.kind == JJ_UNDEF || self.kind == JJ_MACRO || self.kind == JJ_FUNC || self.kind == JJ_METHOD ||
-                              self.kind == JJ_LOOP)
+PLAIN_TEST(test_sequence, self.kind == JJ_UNDEF || self.kind == JJ_STR || self.kind == JJ_LIST ||
+                              self.kind == JJ_TUPLE || self.kind == JJ_DICT || self.kind == JJ_RANGE)
+PLAIN_TEST(test_iterable,
+           self.kind == JJ_UNDEF || (self.kind >= JJ_STR && self.kind <= JJ_ITER) || self.kind == JJ_LOOP)
+PLAIN_TEST(test_callable, self.kind == JJ_UNDEF || self.kind == JJ_MACRO || self.kind == JJ_FUNC ||
+                              self.kind == JJ_METHOD || self.kind == JJ_LOOP)
 
-static bool remainder_is(struct jj_run *r, struct jj_value v, struct jj_value by, int64_t want, struct jj_value *ret)
+static bool remainder_is(struct jj_run *r, struct jj_value v, struct jj_value by, int64_t want,
+                         struct jj_value *ret)
 {
     struct jj_value rest;
     if (!jj_is_number(v) && v.kind != JJ_UNDEF)
@@ -58,7 +61,8 @@ TEST(test_even)
 
 TEST(test_divisible) { return remainder_is(r, self, a[0], 0, ret); }
 
-static bool compare(struct jj_run *r, int op, struct jj_value self, struct jj_value other, struct jj_value *ret)
+static bool compare(struct jj_run *r, int op, struct jj_value self, struct jj_value other,
+                    struct jj_value *ret)
 {
     bool holds;
     if (!jj_compare(r, op, self, other, &holds)) return false;
@@ -93,7 +97,8 @@ static bool all_of_case(struct jj_run *r, struct jj_value self, bool upper, stru
 {
     struct jj_value text;
     if (!jj_text_of(r, self, &text)) return false;
-    const struct jj_func *fn = jj_method_find(text, &(const struct jj_str){.p = upper ? "isupper" : "islower", .n = 7}, &(bool){0});
+    const struct jj_func *fn =
+        jj_method_find(text, &(const struct jj_str){.p = upper ? "isupper" : "islower", .n = 7}, &(bool){0});
     return jj_apply(r, fn, text, &(const struct jj_args){0}, ret);
 }
 
@@ -109,8 +114,8 @@ TEST(test_upper)
     return all_of_case(r, self, true, ret);
 }
 
-static bool is_named(struct jj_run *r, struct jj_value self, const struct jj_func *(*find)(const struct jj_str *),
-                     struct jj_value *ret)
+static bool is_named(struct jj_run *r, struct jj_value self,
+                     const struct jj_func *(*find)(const struct jj_str *), struct jj_value *ret)
 {
     const struct jj_str *name;
     if (!jj_arg_str(r, self, "the name", &name)) return false;

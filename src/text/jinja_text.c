@@ -65,7 +65,9 @@ void jj_undef_message(struct jj_value v, char *out, size_t cap)
             snprintf(out, cap, "'%s object' has no attribute '%.*s'", of, n, v.s->p);
         break;
     case JJ_NO_ELEMENT: snprintf(out, cap, "%s object has no element %" PRId64, of, v.i); break;
-    case JJ_UNSAFE: snprintf(out, cap, "access to attribute '%.*s' of '%s' object is unsafe", n, v.s->p, of); break;
+    case JJ_UNSAFE:
+        snprintf(out, cap, "access to attribute '%.*s' of '%s' object is unsafe", n, v.s->p, of);
+        break;
     case JJ_PLAIN: snprintf(out, cap, "%s", v.text); break;
     }
 }
@@ -88,7 +90,8 @@ bool jj_put_number(struct jj_run *r, struct jj_value v, bool json)
         return jj_put_str(r, text);
     }
     if (isnan(v.f)) return jj_put_str(r, json ? "NaN" : "nan");
-    if (isinf(v.f)) return jj_put_str(r, v.f < 0 ? (json ? "-Infinity" : "-inf") : (json ? "Infinity" : "inf"));
+    if (isinf(v.f))
+        return jj_put_str(r, v.f < 0 ? (json ? "-Infinity" : "-inf") : (json ? "Infinity" : "inf"));
     json_write_real(r->out, v.f);
     return jj_put(r, "", 0);
 }
@@ -166,11 +169,15 @@ bool jj_put_repr(struct jj_run *r, struct jj_value v)
     switch (v.kind) {
     case JJ_UNDEF: ok = jj_put_str(r, "Undefined"); break;
     case JJ_NONE: ok = jj_put_str(r, "None"); break;
-    case JJ_STR: ok = v.flag ? jj_unsupported(r, "printing a list that holds a safe string") : put_str_repr(r, v.s); break;
+    case JJ_STR:
+        ok = v.flag ? jj_unsupported(r, "printing a list that holds a safe string") : put_str_repr(r, v.s);
+        break;
     case JJ_LIST:
     case JJ_TUPLE: ok = put_list_repr(r, v.l, v.kind == JJ_TUPLE); break;
     case JJ_DICT: ok = put_dict_repr(r, v.d); break;
-    default: ok = jj_fail(r, ALULA_UNSUPPORTED, "printing a value of type '%s' is not supported", jj_kind_name(v)); break;
+    default:
+        ok = jj_fail(r, ALULA_UNSUPPORTED, "printing a value of type '%s' is not supported", jj_kind_name(v));
+        break;
     }
     r->depth--;
     return ok;
@@ -201,7 +208,8 @@ static void json_escape(uint32_t cp, bool ascii, char out[16])
     else if (cp < 0x20 || (ascii && cp > 0x7E && cp < 0x10000))
         snprintf(out, 16, "\\u%04x", (unsigned)cp);
     else if (ascii && cp >= 0x10000)
-        snprintf(out, 16, "\\u%04x\\u%04x", 0xD800u + ((cp - 0x10000) >> 10), 0xDC00u + ((cp - 0x10000) & 0x3FF));
+        snprintf(out, 16, "\\u%04x\\u%04x", 0xD800u + ((cp - 0x10000) >> 10),
+                 0xDC00u + ((cp - 0x10000) & 0x3FF));
     else
         out[0] = '\0';
 }
@@ -236,7 +244,8 @@ static bool put_json_line(struct jj_run *r, const struct jj_json_style *style, s
     return true;
 }
 
-static bool put_json_list(struct jj_run *r, const struct jj_list *l, const struct jj_json_style *style, size_t level)
+static bool put_json_list(struct jj_run *r, const struct jj_list *l, const struct jj_json_style *style,
+                          size_t level)
 {
     if (l->n == 0) return jj_put_str(r, "[]");
     if (!jj_put_str(r, "[")) return false;
@@ -255,7 +264,8 @@ static bool put_json_key(struct jj_run *r, struct jj_value key, bool ascii)
 }
 
 /* Keys and values in the order of the keys. */
-static bool sorted_pairs(struct jj_run *r, const struct jj_dict *d, struct jj_value **keys, struct jj_value **values)
+static bool sorted_pairs(struct jj_run *r, const struct jj_dict *d, struct jj_value **keys,
+                         struct jj_value **values)
 {
     *keys = jj_array(r, d->n, sizeof **keys);
     *values = jj_array(r, d->n, sizeof **values);
@@ -267,15 +277,18 @@ static bool sorted_pairs(struct jj_run *r, const struct jj_dict *d, struct jj_va
     return jj_sort(r, *values, *keys, d->n, false);
 }
 
-static bool put_json_dict(struct jj_run *r, const struct jj_dict *d, const struct jj_json_style *style, size_t level)
+static bool put_json_dict(struct jj_run *r, const struct jj_dict *d, const struct jj_json_style *style,
+                          size_t level)
 {
     struct jj_value *keys = NULL, *values = NULL;
     if (d->n == 0) return jj_put_str(r, "{}");
     if (style->sort && !sorted_pairs(r, d, &keys, &values)) return false;
     if (!jj_put_str(r, "{")) return false;
     for (uint32_t i = 0; i < d->n; i++) {
-        if ((i && !jj_put(r, style->item, style->item_n)) || !put_json_line(r, style, level + 1)) return false;
-        if (!put_json_key(r, keys ? keys[i] : d->pairs[i].key, style->ascii) || !jj_put(r, style->key, style->key_n))
+        if ((i && !jj_put(r, style->item, style->item_n)) || !put_json_line(r, style, level + 1))
+            return false;
+        if (!put_json_key(r, keys ? keys[i] : d->pairs[i].key, style->ascii) ||
+            !jj_put(r, style->key, style->key_n))
             return false;
         if (!put_json(r, values ? values[i] : d->pairs[i].value, style, level + 1)) return false;
     }
@@ -294,10 +307,15 @@ static bool put_json(struct jj_run *r, struct jj_value v, const struct jj_json_s
     case JJ_LIST:
     case JJ_TUPLE: ok = put_json_list(r, v.l, style, level); break;
     case JJ_DICT: ok = put_json_dict(r, v.d, style, level); break;
-    default: ok = jj_fail(r, ALULA_FORMAT, "tojson: a value of type '%s' has no JSON form", jj_kind_name(v)); break;
+    default:
+        ok = jj_fail(r, ALULA_FORMAT, "tojson: a value of type '%s' has no JSON form", jj_kind_name(v));
+        break;
     }
     r->depth--;
     return ok;
 }
 
-bool jj_put_json(struct jj_run *r, struct jj_value v, const struct jj_json_style *style) { return put_json(r, v, style, 0); }
+bool jj_put_json(struct jj_run *r, struct jj_value v, const struct jj_json_style *style)
+{
+    return put_json(r, v, style, 0);
+}

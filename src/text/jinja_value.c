@@ -208,7 +208,10 @@ uint64_t jj_hash_bytes(const char *p, size_t n)
 
 bool jj_is_key(struct jj_value v) { return v.kind == JJ_STR || v.kind == JJ_NONE || jj_is_number(v); }
 
-bool jj_key_step(struct jj_run *r, struct jj_value key) { return key.kind != JJ_STR || jj_step(r, key.s->n / 16); }
+bool jj_key_step(struct jj_run *r, struct jj_value key)
+{
+    return key.kind != JJ_STR || jj_step(r, key.s->n / 16);
+}
 
 static uint64_t hash_key(struct jj_value v)
 {
@@ -266,7 +269,8 @@ static bool dict_grow(struct jj_run *r, struct jj_dict *d)
 
 bool jj_dict_set(struct jj_run *r, struct jj_dict *d, struct jj_value key, struct jj_value v)
 {
-    if (!jj_is_key(key)) return jj_fail(r, ALULA_UNSUPPORTED, "a key of type '%s' in a dict", jj_kind_name(key));
+    if (!jj_is_key(key))
+        return jj_fail(r, ALULA_UNSUPPORTED, "a key of type '%s' in a dict", jj_kind_name(key));
     if (!jj_key_step(r, key)) return false;
     int64_t at = find_pair(d, key);
     if (at >= 0) {

@@ -1,0 +1,134 @@
+/* Templates against what jinja2 prints as transformers sets it up (tests/data/jinja/SOURCE): every case, byte for byte. */
+#include "tests/jinja_cases.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "text/jinja.h"
+
+/* "2026-03-07T05:04:09", local, to seconds. 0 = the clock. */
+static int64_t case_now(struct span line)
+{
+    char text[32] = "";
+    struct tm tm = {0};
+    struct span v = member(line, "now");
+    if (!v.p) return 0;
+    snprintf(text, sizeof text, "%.*s", (int)v.n, v.p);
+    assert_non_null(strptime(text, "\"%Y-%m-%dT%H:%M:%S\"", &tm));
+    tm.tm_isdst = -1;
+    return mktime(&tm);
+}
+
+/* Parses and renders a case under the name "case". */
+static bool run_case(struct span line, struct span text, struct span context, struct buf *out,
+                     struct alula_error *e)
+{
+    struct jinja *j = NULL;
+    buf_init(out, 0);
+    if (!jinja_parse(&j, text.p, text.n, "case", e)) return false;
+    bool ok = jinja_render(j, context.p, context.n, case_now(line), out, e);
+    jinja_free(j);
+    return ok;
+}
+
+/* NULL if the result is what the case asks for, else what is wrong with it. */
+static const char *judge(struct span line, bool ok, const struct buf *out, const struct alula_error *e)
+{
+    static char said[2048];
+    bool rare = is_member(line, "need", "rare"), wants_error = member(line, "error").p != NULL;
+    int at = 0, end = 0;
+    if (!ok && out->len != 0) return "output was left behind";
+    if (!ok && !wants_error) {
+        snprintf(said, sizeof said, "refused: %s", e->message);
+        /* A rare construct may be refused, by name and line: of the template, or of the context if it is a value. */
+        bool placed = sscanf(e->message, "case:%d: %n", &at, &end) == 1 ||
+                      sscanf(e->message, "the context: line %d,%n", &at, &end) == 1;
+        placed = placed && at > 0 && end > 0;
+        return rare && placed && e->code == ALULA_UNSUPPORTED ? NULL : said;
+    }
+    if (ok && wants_error) return "rendered, expected an error";
+    if (!ok && is_member(line, "kind", "raise")) {
+        struct decoded message = decode(member(line, "message"));
+        bool has = strstr(e->message, message.p) != NULL;
+        free_decoded(message);
+        snprintf(said, sizeof said, "another message: %s", e->message);
+        return has ? NULL : said;
+    }
+    if (!ok) return e->message[0] ? NULL : "no message";
+    struct decoded expected = decode(member(line, "expected"));
+    bool same = expected.n == out->len && (out->len == 0 || memcmp(expected.p, out->data, out->len) == 0);
+    snprintf(said, sizeof said, "printed [%.*s], expected [%.*s]", (int)(out->len < 700 ? out->len : 700),
+             out->data ? out->data : "", (int)(expected.n < 700 ? expected.n : 700), expected.p);
+    free_decoded(expected);
+    return same ? NULL : said;
+}
+
+/* Runs the `count` cases of one need; tmpl NULL: each case has its own template. */
+static void run_file(const char *name, const char *need, int count, const struct buf *tmpl)
+{
+    struct buf file = read_data(name);
+    int n = 0, failed = 0;
+    struct span line;
+    for (size_t at = 0; next_line(&file, &at, &line);) {
+        if (!is_member(line, "need", need)) continue;
+        struct decoded own = tmpl ? (struct decoded){0} : decode(member(line, "template"));
+        struct span text = tmpl ? (struct span){tmpl->data, tmpl->len} : (struct span){own.p, own.n};
+        struct buf out;
+        struct alula_error e = {0};
+        bool ok = run_case(line, text, member(line, "context"), &out, &e);
+        const char *wrong = judge(line, ok, &out, &e);
+        if (wrong) {
+            struct span title = member(line, "name");
+            print_error("%.*s: %s\n", (int)title.n, title.p, wrong);
+            failed++;
+        }
+        n++;
+        buf_free(&out);
+        free_decoded(own);
+    }
+    buf_free(&file);
+    assert_int_equal(n, count);
+    if (failed) fail_msg("%d of %d %s cases of %s are wrong", failed, n, need, name);
+}
+
+static void core_cases(void **state)
+{
+    (void)state;
+    run_file("jinja/cases.jsonl", "core", 948, NULL);
+}
+
+static void extra_cases(void **state)
+{
+    (void)state;
+    run_file("jinja/cases.jsonl", "extra", 197, NULL);
+}
+
+/* Right, or refused with the line: never rendered otherwise. */
+static void rare_cases(void **state)
+{
+    (void)state;
+    run_file("jinja/cases.jsonl", "rare", 109, NULL);
+}
+
+static void bundled_template(void **state)
+{
+    struct buf text;
+    struct alula_error e;
+    (void)state;
+    buf_init(&text, 0);
+    assert_ok(file_read("models/tiny-trunk/chat_template.jinja", 0, &text, &e), e);
+    run_file("jinja/chat-tiny.jsonl", "core", 104, &text);
+    run_file("jinja/chat-tiny.jsonl", "rare", 1, &text);
+    buf_free(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(core_cases),
+        cmocka_unit_test(extra_cases),
+        cmocka_unit_test(rare_cases),
+        cmocka_unit_test(bundled_template),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
