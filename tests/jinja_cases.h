@@ -1,4 +1,5 @@
-/* jinja_cases.h - members of a fixture's line as raw text, because a JSON library would lose how numbers are spelled. */
+/* jinja_cases.h - members of a fixture's line as raw text, because a JSON library would lose how numbers
+ * are spelled. */
 #ifndef TESTS_JINJA_CASES_H
 #define TESTS_JINJA_CASES_H
 

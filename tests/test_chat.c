@@ -1,4 +1,5 @@
-/* A folder's chat template: which one is taken, what the conversation goes through first, which variables there are. */
+/* A folder's chat template: which one is taken, what the conversation goes through first, which variables
+ * there are. */
 #include "tests/jinja_cases.h"
 
 #include "text/chat.h"

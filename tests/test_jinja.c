@@ -1,4 +1,5 @@
-/* Templates against what jinja2 prints as transformers sets it up (tests/data/jinja/SOURCE): every case, byte for byte. */
+/* Templates against what jinja2 prints as transformers sets it up (tests/data/jinja/SOURCE): every case,
+ * byte for byte. */
 #include "tests/jinja_cases.h"
 
 #include <string.h>
@@ -40,7 +41,8 @@ static const char *judge(struct span line, bool ok, const struct buf *out, const
     if (!ok && out->len != 0) return "output was left behind";
     if (!ok && !wants_error) {
         snprintf(said, sizeof said, "refused: %s", e->message);
-        /* A rare construct may be refused, by name and line: of the template, or of the context if it is a value. */
+        /* A rare construct may be refused, by name and line: of the template, or of the context if it is a
+         * value. */
         bool placed = sscanf(e->message, "case:%d: %n", &at, &end) == 1 ||
                       sscanf(e->message, "the context: line %d,%n", &at, &end) == 1;
         placed = placed && at > 0 && end > 0;

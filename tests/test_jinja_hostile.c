@@ -1,4 +1,5 @@
-/* Templates against the machine: whatever a template or a context tries, the end is a sentence, within the ceilings of jinja.h. */
+/* Templates against the machine: whatever a template or a context tries, the end is a sentence, within the
+ * ceilings of jinja.h. */
 #include "tests/jinja_cases.h"
 
 #include <pthread.h>
@@ -43,7 +44,8 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-/* On a stack of 2 MiB, which is less than any thread of ours gets. Sanitizers need more for the same calls. */
+/* On a stack of 2 MiB, which is less than any thread of ours gets. Sanitizers need more for the same
+ * calls. */
 static void run(struct job *job)
 {
     pthread_attr_t attr;
@@ -179,7 +181,8 @@ static void ceilings(void **state)
     }
 }
 
-/* What a template does in good faith is not stopped: a text that grows message by message is not copied each time. */
+/* What a template does in good faith is not stopped: a text that grows message by message is not copied
+ * each time. */
 static void growing_is_cheap(void **state)
 {
     struct job job =

@@ -1,6 +1,8 @@
-/* chat.c - chat templates of model folders: which one, with which variables, on which form of the conversation.
+/* chat.c - chat templates of model folders: which one, with which variables, on which form of the
+ * conversation.
  *
- * Owns the steps between a request and the template. Knows nothing of the template language but values: it works on what jinja_json.c read. */
+ * Owns the steps between a request and the template. Knows nothing of the template language but values: it
+ * works on what jinja_json.c read. */
 #include "text/chat.h"
 
 #include "base/file.h"
@@ -21,7 +23,8 @@ struct chat_template {
     size_t n_tokens;
 };
 
-/* ---- opening --------------------------------------------------------------------------------------------------- */
+/* ---- opening
+ * --------------------------------------------------------------------------------------------------- */
 
 enum { CONFIG_MAX = 64 << 20, CONFIG_DEPTH = 32 };
 
@@ -148,7 +151,8 @@ void chat_template_close(struct chat_template *t)
     mem_free(t);
 }
 
-/* ---- preparing ------------------------------------------------------------------------------------------------- */
+/* ---- preparing
+ * ------------------------------------------------------------------------------------------------- */
 
 static bool set_named(struct jj_run *r, struct jj_dict *d, const char *name, struct jj_value v)
 {
@@ -248,7 +252,8 @@ static bool prepare_variables(struct jj_run *r, const struct chat_template *t, s
     return true;
 }
 
-/* ---- rendering ------------------------------------------------------------------------------------------------- */
+/* ---- rendering
+ * ------------------------------------------------------------------------------------------------- */
 
 static bool choose(const struct chat_template *t, const struct jj_dict *context, const struct jinja **ret,
                    struct alula_error *e)

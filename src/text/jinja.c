@@ -1,8 +1,8 @@
 /* jinja.c - the interpreter's face: parse, render, free; and the ceilings of one rendering.
  *
- * Owns a template's and a rendering's memory. The parts: jinja_lex, jinja_parse, jinja_expr make the tree; jinja_exec and jinja_eval walk it;
- * jinja_value, _str, _case, _number, _compare, _text, _json are the values; jinja_access, _iter, _call, _filter, _test, _method what templates
- * may do with them. */
+ * Owns a template's and a rendering's memory. The parts: jinja_lex, jinja_parse, jinja_expr make the tree;
+ * jinja_exec and jinja_eval walk it; jinja_value, _str, _case, _number, _compare, _text, _json are the
+ * values; jinja_access, _iter, _call, _filter, _test, _method what templates may do with them. */
 #include "text/jinja_internal.h"
 
 #include <stdarg.h>

@@ -1,12 +1,14 @@
 /* jinja_call.c - arguments, calls, and the functions that templates find defined.
  *
- * Owns how arguments are bound to parameters. Macros are called in jinja_exec.c, because their body is statements. */
+ * Owns how arguments are bound to parameters. Macros are called in jinja_exec.c, because their body is
+ * statements. */
 #include "text/jinja_internal.h"
 
 #include <string.h>
 #include <time.h>
 
-/* ---- arguments ------------------------------------------------------------------------------------------------- */
+/* ---- arguments
+ * ------------------------------------------------------------------------------------------------- */
 
 bool jj_args_eval(struct jj_run *r, const struct jj_expr *x, struct jj_args *ret)
 {
@@ -129,7 +131,8 @@ const struct jj_func *jj_table_find(const struct jj_func *table, const struct jj
     return NULL;
 }
 
-/* ---- globals --------------------------------------------------------------------------------------------------- */
+/* ---- globals
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool call_raise(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
 {
@@ -216,7 +219,8 @@ static bool call_range(struct jj_run *r, struct jj_value self, const struct jj_a
     return true;
 }
 
-/* Under another name the compiler does not ask for a literal format: here the format is the template's, and strftime takes any. */
+/* Under another name the compiler does not ask for a literal format: here the format is the template's,
+ * and strftime takes any. */
 static size_t (*const format_time)(char *, size_t, const char *, const struct tm *) = strftime;
 
 static bool call_strftime(struct jj_run *r, struct jj_value self, const struct jj_value *a,

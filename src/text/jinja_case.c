@@ -1,7 +1,7 @@
 /* jinja_case.c - upper, lower and title case of whole strings, and what repr may print.
  *
- * Owns case as Python has it: full mappings (one character may become three), the final sigma, and three different ideas of a title. The
- * numbers are in jinja_case_data.c. */
+ * Owns case as Python has it: full mappings (one character may become three), the final sigma, and three
+ * different ideas of a title. The numbers are in jinja_case_data.c. */
 #include "text/jinja_case.h"
 #include "text/jinja_internal.h"
 
@@ -99,7 +99,8 @@ static bool is_cased(uint32_t cp)
 
 static bool is_ignorable(uint32_t cp) { return in_ranges(jj_case_ignorable, jj_case_ignorable_count, cp); }
 
-/* A sigma ends a word if the nearest character that counts before it is cased and the nearest after it is not. */
+/* A sigma ends a word if the nearest character that counts before it is cased and the nearest after it is
+ * not. */
 static bool final_sigma(const char *p, size_t n, size_t at)
 {
     uint32_t cp = 0;

@@ -1,7 +1,7 @@
 /* jinja_compare.c - truth, equality, order, membership, sorting.
  *
- * Owns what == < in mean for each kind of value, as Python does. Values may be nested only as deep as a ceiling allows, so recursion is
- * bounded. */
+ * Owns what == < in mean for each kind of value, as Python does. Values may be nested only as deep as a
+ * ceiling allows, so recursion is bounded. */
 #include "text/jinja_internal.h"
 
 #include <string.h>
@@ -207,7 +207,8 @@ bool jj_compare(struct jj_run *r, int op, struct jj_value a, struct jj_value b, 
     }
 }
 
-/* ---- sorting --------------------------------------------------------------------------------------------------- */
+/* ---- sorting
+ * --------------------------------------------------------------------------------------------------- */
 
 /* Merge sort on places: stable, and a comparison may fail. */
 static bool merge(struct jj_run *r, const struct jj_value *keys, uint32_t *a, uint32_t *tmp, size_t n,

@@ -66,7 +66,8 @@ static bool eval_compare(struct jj_run *r, const struct jj_expr *x, struct jj_va
     return true;
 }
 
-/* The parts behind the first are gathered as text and put behind it in one go, so that a text that grows is not copied each time. */
+/* The parts behind the first are gathered as text and put behind it in one go, so that a text that grows
+ * is not copied each time. */
 static bool eval_concat(struct jj_run *r, const struct jj_expr *x, struct jj_value *ret)
 {
     struct jj_value first, v;

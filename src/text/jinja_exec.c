@@ -1,12 +1,14 @@
 /* jinja_exec.c - statements: printing, branches, loops, assignment, macros.
  *
- * Owns scopes. A scope is the template, one round of a loop, a macro's body, or the body of a capturing block; `if` is none. Writing goes
- * to the innermost, reading looks outward along the places where things are written, not along calls. */
+ * Owns scopes. A scope is the template, one round of a loop, a macro's body, or the body of a capturing
+ * block; `if` is none. Writing goes to the innermost, reading looks outward along the places where things
+ * are written, not along calls. */
 #include "text/jinja_internal.h"
 
 #include <string.h>
 
-/* ---- scopes ---------------------------------------------------------------------------------------------------- */
+/* ---- scopes
+ * ---------------------------------------------------------------------------------------------------- */
 
 static struct jj_scope *scope_new(struct jj_run *r, struct jj_scope *up)
 {
@@ -47,7 +49,8 @@ static bool scope_set(struct jj_run *r, struct jj_scope *s, const struct jj_str 
     return true;
 }
 
-/* ---- assignment ------------------------------------------------------------------------------------------------ */
+/* ---- assignment
+ * ------------------------------------------------------------------------------------------------ */
 
 static bool assign_attr(struct jj_run *r, const struct jj_target *t, struct jj_value v)
 {
@@ -78,10 +81,11 @@ static bool assign(struct jj_run *r, struct jj_scope *scope, const struct jj_tar
     return true;
 }
 
-/* ---- loops ----------------------------------------------------------------------------------------------------- */
+/* ---- loops
+ * ----------------------------------------------------------------------------------------------------- */
 
-/* A for loop under way, and what `loop` names in it. Elements are drawn one by one, at most one ahead, since the filter may depend on
- * what the body did. */
+/* A for loop under way, and what `loop` names in it. Elements are drawn one by one, at most one ahead,
+ * since the filter may depend on what the body did. */
 struct jj_loop {
     const struct jj_stmt *def;
     struct jj_scope *outer;
@@ -239,7 +243,8 @@ static bool exec_for(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *fl
     return whole || !s->other || exec_in_scope(r, s->other, flow);
 }
 
-/* ---- captured text --------------------------------------------------------------------------------------------- */
+/* ---- captured text
+ * --------------------------------------------------------------------------------------------- */
 
 /* Runs body in a scope of its own and takes what it printed. A break out of it discards the text. */
 static bool capture(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow, struct jj_value *ret)
@@ -271,7 +276,8 @@ static bool exec_filter(struct jj_run *r, const struct jj_stmt *s, enum jj_flow 
     return *flow != JJ_GO_ON || jj_put_text(r, v);
 }
 
-/* ---- macros ---------------------------------------------------------------------------------------------------- */
+/* ---- macros
+ * ---------------------------------------------------------------------------------------------------- */
 
 static bool exec_macro(struct jj_run *r, const struct jj_stmt *s)
 {
@@ -343,7 +349,8 @@ bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_a
     return jj_take(r, mark, ret);
 }
 
-/* ---- the walk -------------------------------------------------------------------------------------------------- */
+/* ---- the walk
+ * -------------------------------------------------------------------------------------------------- */
 
 static bool exec_if(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow)
 {

@@ -1,8 +1,9 @@
 /* jinja_expr.c - expressions: tokens of a tag to the tree, by descent through the levels of precedence.
  *
- * Owns precedence and the forms of literals, subscripts, calls, filters and tests. Two things differ from Python: ~ binds tighter
- * than + and -, and ** groups from the left. Names of filters and tests are looked up here, but a missing one is an error only when it is
- * reached, because templates carry such in branches that never run. */
+ * Owns precedence and the forms of literals, subscripts, calls, filters and tests. Two things differ from
+ * Python: ~ binds tighter than + and -, and ** groups from the left. Names of filters and tests are looked
+ * up here, but a missing one is an error only when it is reached, because templates carry such in branches
+ * that never run. */
 #include "text/jinja_internal.h"
 
 #include <string.h>
@@ -72,7 +73,8 @@ static struct jj_expr *unexpected(struct jj_parser *p, const char *expected)
     return NULL;
 }
 
-/* ---- primaries ------------------------------------------------------------------------------------------------- */
+/* ---- primaries
+ * ------------------------------------------------------------------------------------------------- */
 
 /* Literals that stand side by side are one string. */
 static struct jj_expr *parse_strings(struct jj_parser *p)
@@ -204,7 +206,8 @@ static struct jj_expr *parse_primary(struct jj_parser *p)
     return unexpected(p, "an expression");
 }
 
-/* ---- what follows a primary ------------------------------------------------------------------------------------ */
+/* ---- what follows a primary
+ * ------------------------------------------------------------------------------------ */
 
 static struct jj_expr *parse_attr(struct jj_parser *p, struct jj_expr *of)
 {
@@ -388,7 +391,8 @@ static struct jj_expr *parse_suffixes(struct jj_parser *p, struct jj_expr *x)
     }
 }
 
-/* ---- levels of precedence -------------------------------------------------------------------------------------- */
+/* ---- levels of precedence
+ * -------------------------------------------------------------------------------------- */
 
 static struct jj_expr *parse_unary(struct jj_parser *p, bool suffixes)
 {

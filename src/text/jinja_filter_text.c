@@ -1,6 +1,7 @@
 /* jinja_filter_text.c - filters that give text or a number from one value.
  *
- * Owns tojson's arguments, trimming, case, indent, escaping and the conversions to numbers. Filters take the text of any value: 5|trim works. */
+ * Owns tojson's arguments, trimming, case, indent, escaping and the conversions to numbers. Filters take
+ * the text of any value: 5|trim works. */
 #include "text/jinja_internal.h"
 
 #include "base/utf8.h"
@@ -16,7 +17,8 @@
 
 static bool is_absent(struct jj_value v) { return v.kind == JJ_MISSING || v.kind == JJ_NONE; }
 
-/* ---- tojson ---------------------------------------------------------------------------------------------------- */
+/* ---- tojson
+ * ---------------------------------------------------------------------------------------------------- */
 
 static bool json_indent(struct jj_run *r, struct jj_value v, struct jj_json_style *style)
 {
@@ -66,7 +68,8 @@ FILTER(filter_tojson)
            jj_take(r, mark, ret);
 }
 
-/* ---- text ------------------------------------------------------------------------------------------------------ */
+/* ---- text
+ * ------------------------------------------------------------------------------------------------------ */
 
 FILTER(filter_string)
 {
@@ -188,7 +191,8 @@ FILTER(filter_default)
     return true;
 }
 
-/* ---- numbers --------------------------------------------------------------------------------------------------- */
+/* ---- numbers
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool int_of_double(struct jj_run *r, double f, struct jj_value fallback, struct jj_value *ret)
 {

@@ -1,7 +1,9 @@
-/* jinja_iter.c - walking over values: lists, texts, dicts, ranges, and the lazy one-shot iterators of filters.
+/* jinja_iter.c - walking over values: lists, texts, dicts, ranges, and the lazy one-shot iterators of
+ * filters.
  *
- * Owns what can be walked and in which order. map, select, reject, items, unique and reverse give iterators that do their work, and find
- * their errors, only when somebody asks for the next element; once read they are empty. */
+ * Owns what can be walked and in which order. map, select, reject, items, unique and reverse give
+ * iterators that do their work, and find their errors, only when somebody asks for the next element; once
+ * read they are empty. */
 #include "text/jinja_internal.h"
 
 bool jj_fail_not_iterable(struct jj_run *r, struct jj_value v)
@@ -82,7 +84,8 @@ static bool dict_element(struct jj_run *r, const struct jj_pair *pair, enum jj_v
     return true;
 }
 
-/* ---- lazy filters ---------------------------------------------------------------------------------------------- */
+/* ---- lazy filters
+ * ---------------------------------------------------------------------------------------------- */
 
 /* What the filter `items` walks is checked when the first pair is asked for. */
 static bool start_items(struct jj_run *r, struct jj_iter *it)

@@ -1,8 +1,9 @@
 /* jinja_json.c - reads the context: JSON text straight into values.
  *
- * Jansson cannot serve here: whether a number is an integer or a float is decided by its spelling, integers reach 2^64-1, and strings may
- * hold U+0000. Strings without escapes point into the text. Refused: what is not JSON, integers of more than 64 bits, lone surrogates,
- * text that is not UTF-8, nesting beyond a ceiling. */
+ * Jansson cannot serve here: whether a number is an integer or a float is decided by its spelling,
+ * integers reach 2^64-1, and strings may hold U+0000. Strings without escapes point into the text.
+ * Refused: what is not JSON, integers of more than 64 bits, lone surrogates, text that is not UTF-8,
+ * nesting beyond a ceiling. */
 #include "text/jinja_internal.h"
 
 #include "base/utf8.h"
@@ -40,7 +41,8 @@ static bool eat(struct reader *x, char c)
 
 static bool read_value(struct reader *x, struct jj_value *ret);
 
-/* ---- strings --------------------------------------------------------------------------------------------------- */
+/* ---- strings
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool read_hex(struct reader *x, uint32_t *ret)
 {
@@ -123,7 +125,8 @@ static bool read_string(struct reader *x, struct jj_value *ret)
     return ok;
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------------------- */
+/* ---- the rest
+ * -------------------------------------------------------------------------------------------------- */
 
 static const char *digits(const char *p, const char *end)
 {

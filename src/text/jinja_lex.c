@@ -1,7 +1,8 @@
 /* jinja_lex.c - template source to pieces of text and tokens of tags.
  *
- * Owns the rules of white space around tags (trim_blocks and lstrip_blocks are always on) and the spelling of literals. Knows nothing of
- * the grammar. Text is never copied: pieces and names point into one normalised copy of the source. */
+ * Owns the rules of white space around tags (trim_blocks and lstrip_blocks are always on) and the spelling
+ * of literals. Knows nothing of the grammar. Text is never copied: pieces and names point into one
+ * normalised copy of the source. */
 #include "text/jinja_internal.h"
 
 #include "base/utf8.h"
@@ -171,7 +172,8 @@ bool jj_lex_text(struct jj_lex *x, const char **p, size_t *n, enum jj_tag *tag)
     return *tag == JJ_TAG_NONE || skip_comment(x);
 }
 
-/* ---- literals -------------------------------------------------------------------------------------------------- */
+/* ---- literals
+ * -------------------------------------------------------------------------------------------------- */
 
 static int digit_value(char c)
 {
@@ -347,7 +349,8 @@ static bool lex_number(struct jj_lex *x, struct jj_tok *t)
     return true;
 }
 
-/* ---- tokens ---------------------------------------------------------------------------------------------------- */
+/* ---- tokens
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* Bytes of the character at p if it may stand in a name, else 0. */
 static int name_char(const char *p, size_t n, bool first)

@@ -1,6 +1,7 @@
 /* jinja_number.c - integers, floats and the operators on values.
  *
- * Owns arithmetic as Python does it, within 64 bits: integers from -2^63 to 2^64-1, everything beyond is refused, never wrapped. */
+ * Owns arithmetic as Python does it, within 64 bits: integers from -2^63 to 2^64-1, everything beyond is
+ * refused, never wrapped. */
 #include "text/jinja_internal.h"
 
 #include <math.h>
@@ -70,7 +71,8 @@ uint64_t jj_number_hash(struct jj_value v)
     return bits ^ bits >> 32;
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------------------- */
 
 bool jj_parse_int(const char *p, size_t n, struct jj_value *ret, bool *fits)
 {
@@ -143,7 +145,8 @@ bool jj_parse_float(const char *p, size_t n, double *ret)
     return true;
 }
 
-/* ---- operators ------------------------------------------------------------------------------------------------- */
+/* ---- operators
+ * ------------------------------------------------------------------------------------------------- */
 
 static const char *op_name(int op)
 {

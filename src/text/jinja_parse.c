@@ -1,13 +1,15 @@
 /* jinja_parse.c - statements: pieces of text and tags to the tree.
  *
- * Owns the parser's state, names and blocks; expressions are jinja_expr.c. Knows nothing of values at run time. */
+ * Owns the parser's state, names and blocks; expressions are jinja_expr.c. Knows nothing of values at run
+ * time. */
 #include "text/jinja_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- state ----------------------------------------------------------------------------------------------------- */
+/* ---- state
+ * ----------------------------------------------------------------------------------------------------- */
 
 void *jj_parse_alloc(struct jj_parser *p, size_t n)
 {
@@ -126,7 +128,8 @@ static struct jj_stmt *stmt_new(struct jj_parser *p, enum jj_stmt_kind kind)
     return s;
 }
 
-/* ---- targets --------------------------------------------------------------------------------------------------- */
+/* ---- targets
+ * --------------------------------------------------------------------------------------------------- */
 
 static const struct jj_str *parse_name(struct jj_parser *p, const char *expected)
 {
@@ -193,7 +196,8 @@ static bool parse_targets(struct jj_parser *p, struct jj_target *ret, bool attri
     return true;
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------------- */
+/* ---- blocks
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* The block that is open, for its end words and for messages. */
 struct block {
@@ -204,7 +208,8 @@ struct block {
 
 static bool parse_list(struct jj_parser *p, const struct block *block, struct jj_stmt **ret);
 
-/* Ends the head of a statement, reads the body up to one of the end words, which becomes the current token. */
+/* Ends the head of a statement, reads the body up to one of the end words, which becomes the current
+ * token. */
 static bool parse_block(struct jj_parser *p, const struct block *block, struct jj_stmt **ret)
 {
     if (jj_parse_is_op(p, ':') && !jj_parse_next(p)) return false;

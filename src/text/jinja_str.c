@@ -1,6 +1,7 @@
 /* jinja_str.c - operations on strings that methods and filters share.
  *
- * Owns white space, searching, slicing and replacing, all by code points. Knows nothing of calls and arguments. */
+ * Owns white space, searching, slicing and replacing, all by code points. Knows nothing of calls and
+ * arguments. */
 #include "text/jinja_internal.h"
 
 #include "base/utf8.h"

@@ -1,7 +1,7 @@
 /* jinja_test.c - tests: `x is NAME`.
  *
- * Owns what each test says of each kind of value; some answers are surprising (an undefined value is iterable, a bool is a number, a dict
- * is a sequence), and templates rely on them. */
+ * Owns what each test says of each kind of value; some answers are surprising (an undefined value is
+ * iterable, a bool is a number, a dict is a sequence), and templates rely on them. */
 #include "text/jinja_internal.h"
 
 #define TEST(name)                                                                                           \
@@ -78,7 +78,8 @@ TEST(test_gt) { return compare(r, '>', self, a[0], ret); }
 TEST(test_ge) { return compare(r, JJ_OP_GE, self, a[0], ret); }
 TEST(test_in) { return compare(r, JJ_OP_IN, self, a[0], ret); }
 
-/* Identity. What Python shares between equal numbers and strings is its own affair: refused where it would decide. */
+/* Identity. What Python shares between equal numbers and strings is its own affair: refused where it would
+ * decide. */
 TEST(test_sameas)
 {
     bool equal = false;

@@ -1,7 +1,8 @@
 /* jinja_text.c - values to text: printing, repr, escaping, and tojson.
  *
- * Owns how each kind of value is spelled, as Python spells it. All text is built on top of the output buffer, which has the only ceiling
- * that text needs: mark the length, put pieces, take what stands above the mark. */
+ * Owns how each kind of value is spelled, as Python spells it. All text is built on top of the output
+ * buffer, which has the only ceiling that text needs: mark the length, put pieces, take what stands above
+ * the mark. */
 #include "text/jinja_internal.h"
 
 #include "base/json.h"
@@ -49,7 +50,8 @@ const char *jj_kind_name(struct jj_value v)
     return names[v.kind];
 }
 
-/* ---- undefined ------------------------------------------------------------------------------------------------- */
+/* ---- undefined
+ * ------------------------------------------------------------------------------------------------- */
 
 void jj_undef_message(struct jj_value v, char *out, size_t cap)
 {
@@ -79,7 +81,8 @@ bool jj_fail_undef(struct jj_run *r, struct jj_value v)
     return jj_fail(r, ALULA_FORMAT, "%s", text);
 }
 
-/* ---- str and repr ---------------------------------------------------------------------------------------------- */
+/* ---- str and repr
+ * ---------------------------------------------------------------------------------------------- */
 
 bool jj_put_number(struct jj_run *r, struct jj_value v, bool json)
 {
@@ -197,7 +200,8 @@ bool jj_text_of(struct jj_run *r, struct jj_value v, struct jj_value *ret)
     return jj_put_text(r, v) && jj_take(r, mark, ret);
 }
 
-/* ---- tojson ---------------------------------------------------------------------------------------------------- */
+/* ---- tojson
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void json_escape(uint32_t cp, bool ascii, char out[16])
 {

@@ -1,12 +1,13 @@
 /* jinja_value.c - values of a rendering: memory, strings, lists, dicts.
  *
- * Owns how values are made. Knows nothing of the tree or of what operators mean. Values are immutable once made; only a namespace's dict
- * is written later. */
+ * Owns how values are made. Knows nothing of the tree or of what operators mean. Values are immutable once
+ * made; only a namespace's dict is written later. */
 #include "text/jinja_internal.h"
 
 #include <string.h>
 
-/* ---- memory ---------------------------------------------------------------------------------------------------- */
+/* ---- memory
+ * ---------------------------------------------------------------------------------------------------- */
 
 enum { CHUNK = 64 << 10, LARGE = 8 << 10 };
 
@@ -70,7 +71,8 @@ static char *grow_copy(struct jj_run *r, const void *p, size_t used, size_t n, s
     return copy;
 }
 
-/* ---- strings --------------------------------------------------------------------------------------------------- */
+/* ---- strings
+ * --------------------------------------------------------------------------------------------------- */
 
 size_t jj_count_chars(const char *p, size_t n)
 {
@@ -136,7 +138,8 @@ struct jj_value jj_plain_undef(const char *message)
     return (struct jj_value){.kind = JJ_UNDEF, .flag = JJ_PLAIN, .text = message};
 }
 
-/* ---- lists ----------------------------------------------------------------------------------------------------- */
+/* ---- lists
+ * ----------------------------------------------------------------------------------------------------- */
 
 static bool too_many(struct jj_run *r)
 {
@@ -195,7 +198,8 @@ bool jj_list_append(struct jj_run *r, const struct jj_list *a, const struct jj_l
     return true;
 }
 
-/* ---- dicts ----------------------------------------------------------------------------------------------------- */
+/* ---- dicts
+ * ----------------------------------------------------------------------------------------------------- */
 
 enum { PLAIN_PAIRS = 8 }; /* dicts up to this size are searched from the start */
 
