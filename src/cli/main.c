@@ -12,6 +12,7 @@
 
 static const struct opt_command *const commands[] = {
     &cmd_forge.opt,
+    &cmd_run.opt,
     &cmd_eval.opt,
     &cmd_tokenize.opt,
     &cmd_help.opt,
