@@ -114,7 +114,7 @@ static bool open_model(struct run *r, const char *dir, struct alula_error *e)
     const struct run_options *o = r->o;
     struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
     struct alula_engine_info info;
-    int depth;
+    int depth = 0;
     if (o->no_mtp && o->mtp) return err_set(e, ALULA_USAGE, "--no-mtp and --mtp exclude each other");
     if (!alula_engine_open(&r->engine, dir, &eo, e)) return false;
     alula_engine_describe(r->engine, &info);

@@ -15,6 +15,7 @@ static const struct opt_command *const commands[] = {
     &cmd_run.opt,
     &cmd_eval.opt,
     &cmd_tokenize.opt,
+    &cmd_render.opt,
     &cmd_help.opt,
     NULL,
 };

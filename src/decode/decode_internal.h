@@ -6,6 +6,7 @@
 #include "artifact/weights.h"
 #include "decode/speculate.h"
 #include "decode/stops.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 
 struct alula_engine {
@@ -13,7 +14,8 @@ struct alula_engine {
     struct weights *weights;
     struct model *model;
     struct tokenizer *tokenizer;
-    struct chat_template *chat; /* NULL: the folder has none */
+    struct chat_template *chat; /* or NULL, and then chat_error says why not */
+    struct alula_error chat_error;
     bool has_mtp;
     size_t token_bytes_max; /* of the longest token */
 };

@@ -38,6 +38,8 @@ static bool create_model(struct alula_engine *g, struct alula_error *e)
 static bool open_text(struct alula_engine *g, const char *dir, struct alula_error *e)
 {
     if (!tokenizer_open(&g->tokenizer, dir, e)) return false;
+    /* Without a template that can be run, raw text still can. */
+    if (!chat_template_open(&g->chat, dir, &g->chat_error)) g->chat = NULL;
     for (int id = 0; id < tokenizer_count(g->tokenizer); id++) {
         size_t n;
         if (tokenizer_bytes(g->tokenizer, id, &n) && n > g->token_bytes_max) g->token_bytes_max = n;
@@ -68,6 +70,7 @@ bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct 
 void alula_engine_close(struct alula_engine *g)
 {
     if (!g) return;
+    chat_template_close(g->chat);
     tokenizer_close(g->tokenizer);
     model_free(g->model);
     weights_free(g->weights);
@@ -109,6 +112,25 @@ bool alula_detokenize(const struct alula_engine *g, const int32_t *ids, size_t n
     for (size_t i = 0; i < n; i++) detok_put(&d, ids[i], &b);
     detok_end(&d, &b);
     if (!buf_check(&b, "the text of the ids", e)) {
+        buf_free(&b);
+        return false;
+    }
+    *ret_text = b.data;
+    *ret_len = b.len;
+    return true;
+}
+
+bool alula_render_chat(const struct alula_engine *g, const char *json, size_t len, char **ret_text,
+                       size_t *ret_len, struct alula_error *e)
+{
+    struct buf b;
+    if (!g->chat) {
+        *e = g->chat_error;
+        return false;
+    }
+    buf_init(&b, 0);
+    buf_add(&b, "", 0);
+    if (!chat_template_render(g->chat, json, len, &b, e) || !buf_check(&b, "the rendered conversation", e)) {
         buf_free(&b);
         return false;
     }
