@@ -61,7 +61,7 @@ all: $(B)/alula
 
 $(B)/alula: $(CLI) $(B)/libalula.a
 	@echo "LINK $@"
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS) -ledit
 
 $(B)/libalula.a: $(LIB:%.c=$(B)/%.o)
 	@rm -f $@

@@ -82,7 +82,9 @@ bool alula_tokenize(const struct alula_engine *engine, const char *text, size_t 
 bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, size_t n, bool skip_special,
                       char **ret_text, size_t *ret_len, struct alula_error *e);
 /* Runs the model's own chat template. json: an object with "messages" and any other variable of the template
- * ("tools", "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. */
+ * ("tools", "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. Errors: NOT_FOUND
+ * (the folder has no template), FORMAT (the conversation or the template is wrong, what the template raises
+ * included), LIMIT, UNSUPPORTED. */
 bool alula_render_chat(const struct alula_engine *engine, const char *json, size_t len, char **ret_text,
                        size_t *ret_len, struct alula_error *e);
 void alula_free(void *p);

@@ -152,10 +152,7 @@ static bool evaluate(const struct eval_options *o, const struct alula_engine *en
 /* ---- report
  * ---------------------------------------------------------------------------------------------------- */
 
-static double share(int64_t part, int64_t whole)
-{
-    return whole ? (double)part / (double)whole : NAN;
-}
+static double share(int64_t part, int64_t whole) { return whole ? (double)part / (double)whole : NAN; }
 
 static void member(struct buf *out, const char *key, double v)
 {

@@ -11,17 +11,12 @@
 #include "cli/term.h"
 
 static const struct opt_command *const commands[] = {
-    &cmd_forge.opt,
-    &cmd_run.opt,
-    &cmd_eval.opt,
-    &cmd_tokenize.opt,
-    &cmd_render.opt,
-    &cmd_help.opt,
-    NULL,
+    &cmd_forge.opt, &cmd_run.opt, &cmd_eval.opt, &cmd_tokenize.opt, &cmd_render.opt, &cmd_help.opt, NULL,
 };
 
 static const struct opt_example examples[] = {
-    {"alula help --man | man -l -", "Reads the manual page."},
+    {"alula run DIR -p 'Why is the sky blue?'", "Answers one question with the model in DIR."},
+    {"alula help run", "Says what 'run' does, with every option."},
     {NULL, NULL},
 };
 

@@ -37,10 +37,7 @@ void term_start(void)
     arm();
 }
 
-bool term_stopped(void)
-{
-    return stopped != 0;
-}
+bool term_stopped(void) { return stopped != 0; }
 
 void term_resume(void)
 {
@@ -71,10 +68,7 @@ bool term_write_buf(struct buf *b, struct alula_error *e)
     return ok;
 }
 
-bool term_is_terminal(FILE *f)
-{
-    return isatty(fileno(f)) == 1;
-}
+bool term_is_terminal(FILE *f) { return isatty(fileno(f)) == 1; }
 
 int term_width(FILE *f)
 {

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Ctrl-C: decoding stops, what was written stays and ends in a line break, exit 130, no complaint.
+# shellcheck disable=SC1091,SC2154 # $alula and $dir come from helpers
+set -eu
+. tests/cli/helpers
+model=models/tiny-donor
+
+# Waits for text, then interrupts; $1 is the output file, the rest goes to alula.
+interrupt() {
+    out=$1
+    shift
+    # Scripts start background jobs with SIGINT ignored, which is inherited; env undoes that.
+    env --default-signal=INT "$alula" "$@" >"$out" 2>"$dir/err" &
+    pid=$!
+    tries=0
+    until [ -s "$out" ] || [ $tries -eq 100 ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    kill -INT $pid
+    got=0
+    wait $pid || got=$?
+}
+
+# The context is filled to its end if nobody stops it.
+interrupt "$dir/out" run $model --raw -p 'In the beginning God created' --temp 1 --seed 1 --exact --threads 1 --ctx 4096
+[ $got -eq 130 ] || fail "exit $got, expected 130; it said: $(cat "$dir/err")"
+[ -s "$dir/out" ] || fail "nothing was kept"
+[ "$(tail -c 1 "$dir/out")" = '' ] || fail "no line break at the end"
+[ ! -s "$dir/err" ] || fail "a complaint: $(cat "$dir/err")"
