@@ -77,8 +77,7 @@ static const struct opt table[] = {
      .offset = AT(depth),
      .choices = "auto|0|1|2|3|4|5|6|7",
      .fallback = "auto",
-     .help = "Tokens drafted ahead of each verification; 0 is plain decoding, auto drafts as many as pay. "
-             "What is written does not depend on it."},
+     .help = "Tokens drafted ahead of each verification; 0 is plain decoding, auto drafts as many as pay."},
     {.name = "no-mtp", .type = OPT_FLAG, .offset = AT(no_mtp), .help = "Leave the MTP head aside."},
     {.name = "mtp",
      .arg = "DIR",
@@ -421,9 +420,12 @@ const struct cli_command cmd_run = {
             .args = "DIR",
             .args_min = 1,
             .args_max = 1,
-            .text = "Text appears as it is made. Ctrl-C stops and keeps what was written. With an MTP head "
-                    "several tokens are drafted "
-                    "ahead and verified in one pass; what is printed is what plain decoding prints.",
+            .text =
+                "Text appears as it is made; Ctrl-C stops it and keeps what was written. With an MTP head "
+                "several "
+                "tokens are drafted ahead and verified in one pass. Whatever the depth, the text is the one "
+                "that plain decoding writes (with a temperature: drawn from the same distribution, and with "
+                "--seed the very same text).",
             .options = table,
             .examples = examples},
     .defaults = &defaults,
