@@ -15,28 +15,33 @@
 #define DEPTH_SAMPLES 9
 #define DEPTH_BUCKETS 8
 
-/* Median of the last few measurements; a hiccup of the machine does not move it. */
+/* The last few measurements, and of them the value that a third do not exceed: hiccups of the machine do not move it. */
 struct depth_cost {
     double sample[DEPTH_SAMPLES];
     int n, next;
-    double median; /* seconds, 0 while nothing was measured */
+    double typical; /* seconds, 0 while nothing was measured */
 };
 
+/* What became of steps of the head whose forerunners all survived. All counts fade. */
 struct depth_rate {
-    double hits, trials; /* both fade */
+    double trials, taken, hits; /* taken: worth verifying; hits: and right */
 };
 
 struct depth_policy {
     int fixed; /* 0 .. ALULA_DEPTH_MAX, or ALULA_DEPTH_AUTO */
     /* what was learnt */
-    struct depth_rate by_depth[ALULA_DEPTH_MAX];       /* given that all before survived */
-    struct depth_rate by_confidence[2][DEPTH_BUCKETS]; /* first draft, later drafts */
+    struct depth_rate by_depth[ALULA_DEPTH_MAX];
+    struct depth_rate by_confidence[2][DEPTH_BUCKETS]; /* of those taken: first draft, later drafts */
     struct depth_cost draft[2];                  /* first step (with what settles before it), later steps */
-    struct depth_cost rest[ALULA_DEPTH_MAX + 1]; /* all but drafting, by rows - 1 */
-    int since_plain, since_draft, patience;      /* cycles; what is never tried is never known */
+    struct depth_cost rest[ALULA_DEPTH_MAX + 1]; /* all but drafting, by number of drafts */
+    int age[ALULA_DEPTH_MAX + 1];                /* cycles since that number was tried */
+    double budget;                               /* seconds that may be spent on trying what seems worse */
+    double rate;                                 /* tokens per second of the best fixed depth */
     /* the cycle */
-    int max, n, forced;
-    double survival, rate;
+    int max, n;
+    int forced; /* so many drafts, no questions; -1 = as pays */
+    bool probing;
+    double survival;
     double confidence[ALULA_DEPTH_MAX];
 };
 
