@@ -236,7 +236,7 @@ static void bind_all(struct binder *b, struct mtp_weights *h, const struct confi
 }
 
 bool head_bind(struct mtp_weights *ret, const struct config *config, const struct checkpoint *cp, bool own,
-               struct arena *arena, struct alula_error *e)
+               bool pack, struct arena *arena, struct alula_error *e)
 {
     struct binder b;
     struct mtp_weights h = {0};
@@ -263,7 +263,7 @@ bool head_bind(struct mtp_weights *ret, const struct config *config, const struc
         }
     }
     bind_end(&b);
-    if (!ok || (quant.bits && !pack_head(&h, &quant, config, cp->dir, arena, e))) return false;
+    if (!ok || (pack && quant.bits && !pack_head(&h, &quant, config, cp->dir, arena, e))) return false;
     *ret = h;
     return true;
 }

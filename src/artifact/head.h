@@ -13,9 +13,9 @@ bool trunk_is_raw(const struct checkpoint *cp, bool *ret_raw, bool *ret_known, s
 /* Decides for the whole set whether 1 must be added to the head's norms. b: the head's names. */
 bool head_norms_zero_centred(const struct binder *b, bool *ret, struct alula_error *e);
 
-/* Binds the head. config: the trunk's. */
+/* Binds the head. config: the trunk's. pack: as the folder asks (mtplx_mtp_quantization). */
 bool head_bind(struct mtp_weights *ret, const struct config *config, const struct checkpoint *cp, bool own,
-               struct arena *arena, struct alula_error *e);
+               bool pack, struct arena *arena, struct alula_error *e);
 
 /* Shared with the trunk: the norms, the attention or delta net and the MLP of one layer. at: "layers.3." */
 void bind_layer(struct binder *b, struct layer_weights *l, const struct config *c, enum layer_type type,

@@ -176,7 +176,7 @@ static bool bind_trunk(struct weights *w, const struct checkpoint *cp, struct al
 }
 
 static bool bind_weights(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head,
-                         struct alula_error *e)
+                         bool pack, struct alula_error *e)
 {
     if (!trunk->has_config)
         return err_set(e, ALULA_INTERNAL, "%s: bound before its config was read", trunk->dir);
@@ -185,7 +185,7 @@ static bool bind_weights(struct weights **ret, const struct checkpoint *trunk, c
     w->config = &trunk->config;
     w->has_mtp = head && checkpoint_has_head(head);
     if (!bind_trunk(w, trunk, e) ||
-        (w->has_mtp && !head_bind(&w->mtp, w->config, head, head == trunk, &w->arena, e))) {
+        (w->has_mtp && !head_bind(&w->mtp, w->config, head, head == trunk, pack, &w->arena, e))) {
         weights_free(w);
         return false;
     }
@@ -196,12 +196,18 @@ static bool bind_weights(struct weights **ret, const struct checkpoint *trunk, c
 bool weights_bind(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head,
                   struct alula_error *e)
 {
-    return bind_weights(ret, trunk, head ? head : trunk, e);
+    return bind_weights(ret, trunk, head ? head : trunk, true, e);
+}
+
+bool weights_bind_plain(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head,
+                        struct alula_error *e)
+{
+    return bind_weights(ret, trunk, head ? head : trunk, false, e);
 }
 
 bool weights_bind_trunk(struct weights **ret, const struct checkpoint *trunk, struct alula_error *e)
 {
-    return bind_weights(ret, trunk, NULL, e);
+    return bind_weights(ret, trunk, NULL, false, e);
 }
 
 void weights_free(struct weights *w)

@@ -70,6 +70,10 @@ struct weights {
  * finite), NOMEM. */
 bool weights_bind(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head,
                   struct alula_error *e);
+/* The same, but a head that is to be packed at load stays as it lies there: for whoever looks at a folder or
+ * writes a new one from it. */
+bool weights_bind_plain(struct weights **ret, const struct checkpoint *trunk, const struct checkpoint *head,
+                        struct alula_error *e);
 /* The trunk alone; tensors of a head are left aside unlooked at. */
 bool weights_bind_trunk(struct weights **ret, const struct checkpoint *trunk, struct alula_error *e);
 void weights_free(struct weights *w); /* NULL is fine */
