@@ -26,8 +26,8 @@ static void decode_affine(const struct matrix *m, uint32_t r, uint32_t c0, uint3
     memcpy(codes, (const char *)m->data + r * matrix_row_bytes(m) + (size_t)c0 * m->bits / 8,
            (size_t)n * m->bits / 8);
     for (uint32_t c = 0; c < n; group++) {
-        __m256 scale = _mm256_set1_ps(value_f32(m->scales, m->scale_type, group));
-        __m256 bias = _mm256_set1_ps(value_f32(m->biases, m->scale_type, group));
+        __m256 scale = _mm256_set1_ps(scale_f32(m->scales, m->scale_type, group));
+        __m256 bias = _mm256_set1_ps(scale_f32(m->biases, m->scale_type, group));
         for (uint32_t stop = c + m->group < n ? c + m->group : n; c < stop; c += 16, p += 2 * m->bits) {
             __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
             for (int h = 0; h < 2; h++) {
@@ -128,12 +128,15 @@ static inline void scales_load(struct scales *s, const struct matrix *w, uint32_
     turn_scales(w, w->biases, row, g, left < per ? left : per, s->bias);
 }
 
-/* acc += four columns of w (each at most 15) times the four activations at x, in pairs. */
+/* acc += four columns of w (each at most 15) times the four activations at x, in pairs. The empty statement keeps gcc from
+ * regrouping the additions, for which it would keep every product and spill them all. */
 static inline __m256i maddubs(__m256i acc, __m256i w, const int8_t *x)
 {
     int four;
     memcpy(&four, x, 4);
-    return _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, _mm256_set1_epi32(four)));
+    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, _mm256_set1_epi32(four)));
+    __asm__("" : "+x"(acc));
+    return acc;
 }
 
 /* acc += (sum * scale) * x.scale + bias * x.sum */
@@ -145,21 +148,22 @@ static inline __m256 q8_add(__m256 acc, __m256i sum, __m256 scale, __m256 bias, 
 
 /* Four bits, groups of 64 or 128, n <= TILE_ROWS activation rows: sums stay in registers over the whole row.
  */
-static inline __attribute__((always_inline)) void
-block_4bit(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, const int n, __m256 *ret)
+static inline __attribute__((always_inline)) void block_4bit(const struct matrix *w, uint32_t row,
+                                                             uint32_t end, const struct q8 *x, size_t ldx,
+                                                             const int n, __m256 *ret)
 {
     const size_t stride = w->cols / 2;
     const unsigned char *p = (const unsigned char *)w->data + row * stride;
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
     const uint32_t per = 16 / (uint32_t)dtype_size(w->scale_type);
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    struct ahead ahead = ahead_of(w, row);
+    struct ahead ahead = ahead_of(w, row, end);
     struct scales s;
     __m256 acc[TILE_ROWS];
 
     UNROLL for (int j = 0; j < n; j++) acc[j] = _mm256_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
-        if (g % per == 0) scales_load(&s, w, row, g);
+        if ((g & (per - 1)) == 0) scales_load(&s, w, row, g);
         ahead_step(&ahead);
         for (uint32_t u = 0; u < per_group; u++, p += 32, x += ldx) {
             __m256i a[TILE_ROWS], b[TILE_ROWS];
@@ -182,20 +186,22 @@ block_4bit(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx,
             UNROLL for (int j = 0; j < n; j++)
             {
                 __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(a[j], ones), _mm256_madd_epi16(b[j], ones));
-                acc[j] = q8_add(acc[j], sum, s.scale[g % per], s.bias[g % per], x[j].scale, x[j].sum);
+                acc[j] = q8_add(acc[j], sum, s.scale[(g & (per - 1))], s.bias[(g & (per - 1))], x[j].scale,
+                                x[j].sum);
             }
         }
     }
     UNROLL for (int j = 0; j < n; j++) ret[j] = acc[j];
 }
 
-typedef void block_fn(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, __m256 *ret);
+typedef void block_fn(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                      __m256 *ret);
 
 #define BLOCK_4BIT(N)                                                                                        \
-    static void block_4bit_##N(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx,         \
-                               __m256 *ret)                                                                  \
+    static void block_4bit_##N(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x,       \
+                               size_t ldx, __m256 *ret)                                                      \
     {                                                                                                        \
-        block_4bit(w, row, x, ldx, N, ret);                                                                  \
+        block_4bit(w, row, end, x, ldx, N, ret);                                                             \
     }
 BLOCK_4BIT(1)
 BLOCK_4BIT(2)
@@ -223,20 +229,25 @@ static struct spread spread_of(unsigned bits)
         pick[2 * i + 1] = (unsigned char)(at / 8 + 1 < 16 ? at / 8 + 1 : 0x80);
         raise[i] = (uint16_t)(1u << (16 - bits - at % 8));
     }
-    return (struct spread){_mm256_loadu_si256((const __m256i *)pick),
-                           _mm256_loadu_si256((const __m256i *)raise), 16 - (int)bits};
+    return (struct spread){
+        .pick = _mm256_loadu_si256((const __m256i *)pick),
+        .raise = _mm256_loadu_si256((const __m256i *)raise),
+        .drop = 16 - (int)bits,
+    };
 }
 
 /* `end` is where the matrix ends: a load that would pass it is made from a copy. */
 static inline __m128i spread_16(const struct spread *s, const unsigned char *p, const unsigned char *end)
 {
-    unsigned char copy[16] = {0};
+    __m128i codes;
 
-    if (end - p < 16) {
-        memcpy(copy, p, (size_t)(end - p));
-        p = copy;
+    if (end - p >= 16) {
+        codes = _mm_loadu_si128((const __m128i *)p);
+    } else {
+        codes = _mm_setzero_si128();
+        memcpy(&codes, p, (size_t)(end - p));
     }
-    __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+    __m256i v = _mm256_broadcastsi128_si256(codes);
     v = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, s->pick), s->raise);
     v = _mm256_srl_epi16(v, _mm_cvtsi32_si128(s->drop));
     return _mm_packus_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
@@ -267,6 +278,38 @@ static void unit_load(struct unit *t, const struct matrix *w, const struct sprea
             int at = 4 * k + (d == 1 ? 2 : d == 2 ? 1 : d);
             t->low[at] = _mm256_and_si256(v[d], low);
             t->high[at] = _mm256_and_si256(_mm256_srli_epi16(v[d], 4), low);
+        }
+    }
+}
+
+/* Bytes need no spreading: they are turned as they lie, and it is the activations that change order. */
+static inline void unit_load_8bit(struct unit *t, const struct matrix *w, uint32_t row, uint32_t c)
+{
+    const __m256i low = _mm256_set1_epi8(15);
+    const unsigned char *p = (const unsigned char *)w->data + (size_t)row * w->cols + c;
+
+    for (int k = 0; k < t->n; k += 4) {
+        __m256i v[4];
+        turn_rows(p + 4 * k, w->cols, v);
+        UNROLL for (int d = 0; d < 4; d++)
+        {
+            t->low[k + d] = _mm256_and_si256(v[d], low);
+            t->high[k + d] = _mm256_and_si256(_mm256_srli_epi16(v[d], 4), low);
+        }
+    }
+}
+
+/* Copies of n groups with their codes in the order of the columns. */
+static inline void natural_order(const struct q8 *x, int n, struct q8 *out)
+{
+    const __m256i back =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+
+    for (int j = 0; j < n; j++) {
+        memcpy(&out[j], &x[j], offsetof(struct q8, code));
+        for (int i = 0; i < 64; i += 32) {
+            __m256i v = _mm256_loadu_si256((const __m256i *)(x[j].code + i));
+            _mm256_storeu_si256((__m256i *)(out[j].code + i), _mm256_shuffle_epi8(v, back));
         }
     }
 }
@@ -319,40 +362,49 @@ static inline __attribute__((always_inline)) void unit_tile(const struct unit *t
 }
 
 /* Any bits, any group, any number of activation rows. */
-static void block_any(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, int n,
-                      __m256 *acc)
+static void block_any(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                      int n, __m256 *acc)
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
     const uint32_t per = 16 / (uint32_t)dtype_size(w->scale_type);
-    struct ahead ahead = ahead_of(w, row);
+    struct ahead ahead = ahead_of(w, row, end);
     struct spread spread = spread_of(w->bits);
     struct unit t = {.n = (int)width / 4, .wide = w->bits > 4};
+    struct q8 natural[XROWS];
     struct scales s;
 
     for (int j = 0; j < n; j++) acc[j] = _mm256_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
-        if (g % per == 0) scales_load(&s, w, row, g);
+        if ((g & (per - 1)) == 0) scales_load(&s, w, row, g);
         ahead_step(&ahead);
         for (uint32_t c = g * w->group; c < (g + 1) * w->group; c += width) {
             const struct q8 *xc = x + c / 64 * ldx;
             int half = w->group < 64 ? c / 32 % 2 : 0, j = 0;
-            if (w->bits == 4)
+            if (w->bits == 4) {
                 unit_load_4bit(&t, w, row, c);
-            else
+            } else if (w->bits == 8) {
+                unit_load_8bit(&t, w, row, c);
+                natural_order(xc, n, natural);
+                xc = natural;
+            } else {
                 unit_load(&t, w, &spread, row, c);
+            }
             for (; j + TILE_ROWS <= n; j += TILE_ROWS)
-                unit_tile(&t, s.scale[g % per], s.bias[g % per], half, xc + j, TILE_ROWS, acc + j);
-            for (; j < n; j++) unit_tile(&t, s.scale[g % per], s.bias[g % per], half, xc + j, 1, acc + j);
+                unit_tile(&t, s.scale[(g & (per - 1))], s.bias[(g & (per - 1))], half, xc + j, TILE_ROWS,
+                          acc + j);
+            for (; j < n; j++)
+                unit_tile(&t, s.scale[(g & (per - 1))], s.bias[(g & (per - 1))], half, xc + j, 1, acc + j);
         }
     }
 }
 
-static void q8_block(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, int n, vf *acc)
+static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                     int n, vf *acc)
 {
     if (w->bits == 4 && w->group >= 64 && n <= TILE_ROWS)
-        few_4bit[n - 1](w, row, x, ldx, acc);
+        few_4bit[n - 1](w, row, end, x, ldx, acc);
     else
-        block_any(w, row, x, ldx, n, acc);
+        block_any(w, row, end, x, ldx, n, acc);
 }
 
 void kern_init_avx2(struct kern *k)

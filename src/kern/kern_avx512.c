@@ -21,8 +21,8 @@ static void decode_affine(const struct matrix *m, uint32_t r, uint32_t c0, uint3
     size_t group = (size_t)r * (m->cols / m->group) + c0 / m->group;
 
     for (uint32_t c = 0; c < n; group++) {
-        __m512 scale = _mm512_set1_ps(value_f32(m->scales, m->scale_type, group));
-        __m512 bias = _mm512_set1_ps(value_f32(m->biases, m->scale_type, group));
+        __m512 scale = _mm512_set1_ps(scale_f32(m->scales, m->scale_type, group));
+        __m512 bias = _mm512_set1_ps(scale_f32(m->biases, m->scale_type, group));
         for (uint32_t stop = c + m->group < n ? c + m->group : n; c < stop; c += 16, p += 2 * m->bits) {
             __m512i v = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(load, p));
             v = _mm512_and_si512(_mm512_srlv_epi32(_mm512_shuffle_epi8(v, bytes), shift), mask);
@@ -208,14 +208,15 @@ static void scales_load(struct scales *s, const struct matrix *w, uint32_t row, 
 }
 
 /* Four bits, groups of 64 or 128, n <= 8 activation rows: sums stay in registers over the whole row. */
-static inline __attribute__((always_inline)) void
-block_4bit(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, const int n, __m512 *ret)
+static inline __attribute__((always_inline)) void block_4bit(const struct matrix *w, uint32_t row,
+                                                             uint32_t end, const struct q8 *x, size_t ldx,
+                                                             const int n, __m512 *ret)
 {
     const size_t stride = w->cols / 2;
     const unsigned char *p = (const unsigned char *)w->data + row * stride;
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
     const __m512i low = _mm512_set1_epi8(15);
-    struct ahead ahead = ahead_of(w, row);
+    struct ahead ahead = ahead_of(w, row, end);
     struct scales s = {.per = 32 / (uint32_t)dtype_size(w->scale_type)};
     __m512 acc[8];
     __m512i v[8];
@@ -224,7 +225,7 @@ block_4bit(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx,
     UNROLL for (int j = 0; j < n; j++) acc[j] = _mm512_setzero_ps();
     turn_rows(p, stride, ~0u, v);
     for (uint32_t g = 0; g < n_groups; g++) {
-        if (g % s.per == 0) scales_load(&s, w, row, g);
+        if ((g & (s.per - 1)) == 0) scales_load(&s, w, row, g);
         ahead_step(&ahead);
         for (uint32_t u = 0; u < per_group; u++, x += ldx) {
             __m512i a[8], b[8], t[8];
@@ -251,20 +252,22 @@ block_4bit(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx,
             UNROLL for (int j = 0; j < n; j++)
             {
                 if (n <= 4) a[j] = _mm512_add_epi32(a[j], b[j]);
-                acc[j] = q8_add(acc[j], a[j], s.scale[g % s.per], s.bias[g % s.per], x[j].scale, x[j].sum);
+                acc[j] = q8_add(acc[j], a[j], s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))],
+                                x[j].scale, x[j].sum);
             }
         }
     }
     UNROLL for (int j = 0; j < n; j++) ret[j] = acc[j];
 }
 
-typedef void block_fn(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, __m512 *ret);
+typedef void block_fn(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                      __m512 *ret);
 
 #define BLOCK_4BIT(N)                                                                                        \
-    static void block_4bit_##N(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx,         \
-                               __m512 *ret)                                                                  \
+    static void block_4bit_##N(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x,       \
+                               size_t ldx, __m512 *ret)                                                      \
     {                                                                                                        \
-        block_4bit(w, row, x, ldx, N, ret);                                                                  \
+        block_4bit(w, row, end, x, ldx, N, ret);                                                             \
     }
 BLOCK_4BIT(1)
 BLOCK_4BIT(2)
@@ -316,18 +319,18 @@ static inline __attribute__((always_inline)) void unit_rows(const __m512i *wv, _
 }
 
 /* Any bits, any group, any number of activation rows: a unit of 64 or 32 columns becomes bytes first. */
-static void block_any(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, int n,
-                      __m512 *acc)
+static void block_any(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                      int n, __m512 *acc)
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
-    struct ahead ahead = ahead_of(w, row);
+    struct ahead ahead = ahead_of(w, row, end);
     struct scales s = {.per = 32 / (uint32_t)dtype_size(w->scale_type)};
     struct spread spread = spread_of(w->bits, (int)width);
     __m512i wv[16] = {{0}};
 
     for (int j = 0; j < n; j++) acc[j] = _mm512_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
-        if (g % s.per == 0) scales_load(&s, w, row, g);
+        if ((g & (s.per - 1)) == 0) scales_load(&s, w, row, g);
         ahead_step(&ahead);
         for (uint32_t c = g * w->group; c < (g + 1) * w->group; c += width) {
             if (w->bits == 4)
@@ -335,20 +338,22 @@ static void block_any(const struct matrix *w, uint32_t row, const struct q8 *x, 
             else
                 codes_any(w, &spread, row, c, (int)width, wv);
             if (width == 64)
-                unit_rows(wv, s.scale[g % s.per], s.bias[g % s.per], 64, 0, x + c / 64 * ldx, n, acc);
+                unit_rows(wv, s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))], 64, 0, x + c / 64 * ldx,
+                          n, acc);
             else
-                unit_rows(wv, s.scale[g % s.per], s.bias[g % s.per], 32, c / 32 % 2, x + c / 64 * ldx, n,
-                          acc);
+                unit_rows(wv, s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))], 32, c / 32 % 2,
+                          x + c / 64 * ldx, n, acc);
         }
     }
 }
 
-static void q8_block(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, int n, vf *acc)
+static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                     int n, vf *acc)
 {
     if (w->bits == 4 && w->group >= 64 && n <= 8)
-        few_4bit[n - 1](w, row, x, ldx, acc);
+        few_4bit[n - 1](w, row, end, x, ldx, acc);
     else
-        block_any(w, row, x, ldx, n, acc);
+        block_any(w, row, end, x, ldx, n, acc);
 }
 
 void kern_init_avx512(struct kern *k)

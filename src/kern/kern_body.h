@@ -21,6 +21,7 @@ enum {
     VECS = SUMS / LANES,       /* vectors that hold them */
     BLOCK = 256,               /* columns decoded at a time */
     WROWS = LANES > 4 ? 4 : 2, /* weight rows multiplied side by side: independent chains of additions */
+    XTILE = LANES > 8 ? 4 : 1, /* activation rows beside them */
     XROWS = 64,                /* activation rows that share one decoding */
 };
 
@@ -51,17 +52,48 @@ static inline vf vload_n(const float *p, size_t n)
     return v;
 }
 
-static inline void vstore_n(float *p, vf v, size_t n) { memcpy(p, &v, (n < LANES ? n : LANES) * sizeof *p); }
+static inline void vstore_n(float *p, vf v, size_t n)
+{
+    if (n >= LANES)
+        vstore(p, v);
+    else
+        memcpy(p, &v, n * sizeof *p);
+}
+
+/* out[0..n) = expr, where AT(p) stands for the vector of p at the place in hand; whole vectors first, then the rest. */
+#define AT(p) vload_n((p) + at_, left_)
+#define MAP(out, n, expr)                                                                                    \
+    do {                                                                                                     \
+        size_t at_ = 0;                                                                                      \
+        for (; at_ + LANES <= (n); at_ += LANES) {                                                           \
+            const size_t left_ = LANES;                                                                      \
+            vstore_n((out) + at_, (expr), left_);                                                            \
+        }                                                                                                    \
+        if (at_ < (n)) {                                                                                     \
+            const size_t left_ = (n)-at_;                                                                    \
+            vstore_n((out) + at_, (expr), left_);                                                            \
+        }                                                                                                    \
+    } while (0)
 
 static inline vf vselect(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
 
+/* 16 -> 8 -> 4 -> 2 -> 1, the first two on quarters of four lanes. */
 static inline float fold_sums(const vf *acc)
 {
-    float t[SUMS];
-    memcpy(t, acc, sizeof t);
-    for (int half = SUMS / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) t[i] += t[i + half];
-    return t[0];
+    typedef float quarter __attribute__((vector_size(16)));
+    quarter q[4];
+    memcpy(q, acc, sizeof q);
+    quarter r = (q[0] + q[2]) + (q[1] + q[3]);
+    return (r[0] + r[2]) + (r[1] + r[3]);
+}
+
+/* Value i of scales or biases, without a call for the usual types. */
+static inline float scale_f32(const void *data, enum dtype t, size_t i)
+{
+    uint16_t h;
+    if (t != DT_BF16) return value_f32(data, t, i);
+    memcpy(&h, (const char *)data + 2 * i, 2);
+    return bf16_to_f32(h);
 }
 
 /* e^x = 2^n e^r with n = rint(x/ln 2), |r| <= ln 2 / 2. ln 2 is split so that n*hi is exact; the polynomial
@@ -85,20 +117,28 @@ static inline vf vexp(vf x)
     return p * (vf)((k1 + 127) << 23) * (vf)((k2 + 127) << 23);
 }
 
-/* One block of the dot products of WROWS decoded rows with one activation row; n is padded to whole vectors
- * of zeros. */
-static inline void dot_block(float (*wb)[BLOCK], const float *x, uint32_t n, vf acc[WROWS][VECS])
+/* One block of the dot products of WROWS decoded rows with n activation rows; len is a multiple of SUMS. */
+static inline __attribute__((always_inline)) void dot_tile(float (*wb)[BLOCK], const float *x, size_t ldx,
+                                                           uint32_t len, const int n, vf (*acc)[WROWS][VECS])
 {
-    vf a[WROWS][VECS];
-    memcpy(a, acc, sizeof a);
-    for (uint32_t c = 0; c < n; c += SUMS) {
-        UNROLL for (int v = 0; v < VECS; v++)
+    vf a[XTILE][WROWS][VECS];
+    UNROLL for (int j = 0; j < n; j++) memcpy(a[j], acc[j], sizeof a[j]);
+    for (uint32_t c = 0; c < len; c += SUMS) {
+        UNROLL for (int v = 0; v < VECS; v++) UNROLL for (int j = 0; j < n; j++)
         {
-            vf xv = vload(x + c + v * LANES);
-            UNROLL for (int i = 0; i < WROWS; i++) a[i][v] += vload(&wb[i][c + v * LANES]) * xv;
+            vf xv = vload(x + j * ldx + c + v * LANES);
+            UNROLL for (int i = 0; i < WROWS; i++) a[j][i][v] += vload(&wb[i][c + v * LANES]) * xv;
         }
     }
-    memcpy(acc, a, sizeof a);
+    UNROLL for (int j = 0; j < n; j++) memcpy(acc[j], a[j], sizeof a[j]);
+}
+
+static void dot_block(float (*wb)[BLOCK], const float *x, size_t ldx, uint32_t len, int n,
+                      vf (*acc)[WROWS][VECS])
+{
+    int j = 0;
+    for (; j + XTILE <= n; j += XTILE) dot_tile(wb, x + j * ldx, ldx, len, XTILE, acc + j);
+    for (; j < n; j++) dot_tile(wb, x + j * ldx, ldx, len, 1, acc + j);
 }
 
 /* Up to XROWS activation rows with WROWS weight rows from r on, of which those below r1 count. */
@@ -117,14 +157,13 @@ static void mat_rows_tile(const struct matrix *w, uint32_t r, uint32_t r1, const
             decode(w, r + i < r1 ? r + i : r1 - 1, c, len, wb[i]);
             memset(wb[i] + len, 0, (full + SUMS - len) % SUMS * sizeof(float));
         }
+        dot_block(wb, x + c, ldx, full, n, acc);
+        if (full == len) continue;
+        for (int i = 0; i < WROWS; i++) memmove(wb[i], wb[i] + full, SUMS * sizeof(float));
         for (int j = 0; j < n; j++) {
-            const float *xj = x + j * ldx + c;
-            dot_block(wb, xj, full, acc[j]);
-            if (full == len) continue;
-            float tail[SUMS] = {0}, wt[WROWS][BLOCK];
-            memcpy(tail, xj + full, (len - full) * sizeof(float));
-            for (int i = 0; i < WROWS; i++) memcpy(wt[i], wb[i] + full, sizeof tail);
-            dot_block(wt, tail, SUMS, acc[j]);
+            float tail[SUMS] = {0};
+            memcpy(tail, x + j * ldx + c + full, (len - full) * sizeof(float));
+            dot_block(wb, tail, 0, SUMS, 1, acc + j);
         }
     }
     for (int j = 0; j < n; j++)
@@ -139,21 +178,28 @@ static void mat_rows(const struct matrix *w, uint32_t r0, uint32_t r1, const flo
             mat_rows_tile(w, r, r1, x + j * ldx, ldx, n - j < XROWS ? n - j : XROWS, y + j * ldy, ldy);
 }
 
-static void axpy(float a, const float *x, float *y, size_t n)
+static inline void axpy(float a, const float *x, float *y, size_t n) { MAP(y, n, AT(y) + a * AT(x)); }
+
+/* y += a[0]*rows[0] + a[1]*rows[1] + ..., added one after the other. */
+static inline void axpy_four(const float *a, float (*rows)[BLOCK], float *y, size_t n)
 {
-    for (size_t i = 0; i < n; i += LANES)
-        vstore_n(y + i, vload_n(y + i, n - i) + a * vload_n(x + i, n - i), n - i);
+    MAP(y, n,
+        (((AT(y) + a[0] * AT(rows[0])) + a[1] * AT(rows[1])) + a[2] * AT(rows[2])) + a[3] * AT(rows[3]));
 }
 
 static void mat_accum(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
                       float *y, size_t ldy)
 {
-    float row[BLOCK];
+    float rows[4][BLOCK];
     for (uint32_t c = 0; c < w->cols; c += BLOCK) {
-        uint32_t len = w->cols - c < BLOCK ? w->cols - c : BLOCK;
-        for (uint32_t r = r0; r < r1; r++) {
-            decode(w, r, c, len, row);
-            for (int j = 0; j < n; j++) axpy(a[j * lda + r], row, y + j * ldy + c, len);
+        uint32_t len = w->cols - c < BLOCK ? w->cols - c : BLOCK, r = r0;
+        for (; r + 4 <= r1; r += 4) {
+            for (uint32_t i = 0; i < 4; i++) decode(w, r + i, c, len, rows[i]);
+            for (int j = 0; j < n; j++) axpy_four(a + j * lda + r, rows, y + j * ldy + c, len);
+        }
+        for (; r < r1; r++) {
+            decode(w, r, c, len, rows[0]);
+            for (int j = 0; j < n; j++) axpy(a[j * lda + r], rows[0], y + j * ldy + c, len);
         }
     }
 }
@@ -161,64 +207,50 @@ static void mat_accum(const struct matrix *w, uint32_t r0, uint32_t r1, const fl
 static float dot(const float *a, const float *b, size_t n)
 {
     vf acc[VECS] = {{0}};
-    for (size_t i = 0; i < n; i += SUMS) {
-        UNROLL for (size_t v = 0; v < VECS; v++)
-        {
-            size_t c = i + v * LANES;
-            if (c < n) acc[v] += vload_n(a + c, n - c) * vload_n(b + c, n - c);
-        }
-    }
+    size_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        UNROLL for (int v = 0; v < VECS; v++) acc[v] += vload(a + i + v * LANES) * vload(b + i + v * LANES);
+    for (int v = 0; i < n; i += LANES, v++) acc[v] += vload_n(a + i, n - i) * vload_n(b + i, n - i);
     return fold_sums(acc);
 }
 
 static void rms_norm(float *out, const float *x, const float *gain, size_t n, float eps)
 {
     float inv = 1 / sqrtf(dot(x, x, n) / (float)n + eps);
-    for (size_t i = 0; i < n; i += LANES)
-        vstore_n(out + i, vload_n(x + i, n - i) * inv * vload_n(gain + i, n - i), n - i);
+    MAP(out, n, AT(x) * inv * AT(gain));
 }
 
-static void exp_inplace(float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i += LANES) vstore_n(x + i, vexp(vload_n(x + i, n - i)), n - i);
-}
+static void exp_inplace(float *x, size_t n) { MAP(x, n, vexp(AT(x))); }
 
 static inline vf vsilu(vf x) { return x / (1.0f + vexp(-x)); }
 
-static void silu(float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i += LANES) vstore_n(x + i, vsilu(vload_n(x + i, n - i)), n - i);
-}
+static void silu(float *x, size_t n) { MAP(x, n, vsilu(AT(x))); }
 
 static void silu_mul(float *out, const float *gate, const float *up, size_t n)
 {
-    for (size_t i = 0; i < n; i += LANES)
-        vstore_n(out + i, vsilu(vload_n(gate + i, n - i)) * vload_n(up + i, n - i), n - i);
+    MAP(out, n, vsilu(AT(gate)) * AT(up));
 }
 
 static void sigmoid_mul(float *out, const float *gate, const float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i += LANES)
-        vstore_n(out + i, vload_n(x + i, n - i) / (1.0f + vexp(-vload_n(gate + i, n - i))), n - i);
+    MAP(out, n, AT(x) / (1.0f + vexp(-AT(gate))));
 }
 
 static void softmax(float *x, size_t n)
 {
-    vf acc[VECS] = {{0}};
+    vf acc[VECS] = {{0}}, top = vset(x[0]);
     float max = x[0];
+    size_t i = 0;
 
-    for (size_t i = 1; i < n; i++) max = x[i] > max ? x[i] : max;
-    for (size_t i = 0; i < n; i += SUMS) {
-        for (size_t v = 0; v < VECS; v++) {
-            size_t c = i + v * LANES;
-            if (c >= n) break;
-            vf e = vexp(vload_n(x + c, n - c) - max);
-            vstore_n(x + c, e, n - c);
-            acc[v] += vload_n(x + c, n - c);
-        }
-    }
+    for (; i + LANES <= n; i += LANES) top = vselect(vload(x + i) > top, vload(x + i), top);
+    for (; i < n; i++) max = x[i] > max ? x[i] : max;
+    for (i = 0; i < LANES; i++) max = top[i] > max ? top[i] : max;
+    MAP(x, n, vexp(AT(x) - max));
+    for (i = 0; i < n; i += SUMS)
+        UNROLL for (size_t v = 0; v < VECS; v++) if (i + v * LANES < n) acc[v] +=
+            vload_n(x + i + v * LANES, n - i - v * LANES);
     float sum = fold_sums(acc);
-    for (size_t i = 0; i < n; i += LANES) vstore_n(x + i, vload_n(x + i, n - i) / sum, n - i);
+    MAP(x, n, AT(x) / sum);
 }
 
 enum { TILE = 4 }; /* vectors of value columns whose sums stay in registers */

@@ -60,17 +60,17 @@ static void mat_rows_q8_plain(const struct matrix *w, uint32_t r0, uint32_t r1, 
 
 #if LANES > 4
 
-/* What the next block of rows will read, in the order in which it lies, while this one computes. Into the
+/* What the block after the next will read, in the order in which it lies, while this one computes. Into the
  * second level: rows a power of two apart would push each other out of the first. */
 struct ahead {
     const char *codes, *scales, *biases;
     uint32_t code_step, scale_step;
 };
 
-static inline struct ahead ahead_of(const struct matrix *w, uint32_t row)
+static inline struct ahead ahead_of(const struct matrix *w, uint32_t row, uint32_t end)
 {
-    size_t n_groups = w->cols / w->group, scale_row = n_groups * dtype_size(w->scale_type),
-           next = row + LANES;
+    size_t n_groups = w->cols / w->group, scale_row = n_groups * dtype_size(w->scale_type);
+    size_t next = row + 3 * LANES <= end ? row + 2 * LANES : row; /* past the end: what is there already */
     return (struct ahead){
         .codes = (const char *)w->data + next * matrix_row_bytes(w),
         .scales = (const char *)w->scales + next * scale_row,
@@ -90,8 +90,9 @@ static inline void ahead_step(struct ahead *a)
     a->biases += a->scale_step;
 }
 
-/* Rows row .. row+LANES-1 with n <= XROWS activation rows; acc[j] receives a lane per row. */
-static void q8_block(const struct matrix *w, uint32_t row, const struct q8 *x, size_t ldx, int n, vf *acc);
+/* Rows row .. row+LANES-1 with n <= XROWS activation rows; acc[j] receives a lane per row. The range goes on to end. */
+static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
+                     int n, vf *acc);
 
 /* The last block of a range shifts back where it would leave the matrix; a matrix smaller than a block goes
  * the plain way. */
@@ -109,7 +110,7 @@ static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, const 
         for (uint32_t r = r0; r < r1; r += LANES) {
             uint32_t row = r + LANES <= w->rows ? r : w->rows - LANES;
             uint32_t count = r1 - r < LANES ? r1 - r : LANES;
-            q8_block(w, row, x + j0, ldx, some, acc);
+            q8_block(w, row, r1, x + j0, ldx, some, acc);
             for (int j = 0; j < some; j++)
                 memcpy(y + (size_t)(j0 + j) * ldy + r, (const float *)&acc[j] + (r - row), count * sizeof *y);
         }

@@ -12,8 +12,8 @@ static void decode_affine(const struct matrix *m, uint32_t r, uint32_t c0, uint3
 
     for (uint32_t c = c0; c < c0 + n;) {
         size_t g = c / m->group;
-        float scale = value_f32(m->scales, m->scale_type, r * n_groups + g);
-        float bias = value_f32(m->biases, m->scale_type, r * n_groups + g);
+        float scale = scale_f32(m->scales, m->scale_type, r * n_groups + g);
+        float bias = scale_f32(m->biases, m->scale_type, r * n_groups + g);
         uint32_t stop = (uint32_t)(g + 1) * m->group;
         for (stop = stop < c0 + n ? stop : c0 + n; c < stop; c++) {
             float product = scale * (float)code_at(row, end, m->bits, c);
