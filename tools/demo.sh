@@ -1,5 +1,5 @@
 #!/bin/sh
-# From two bundled folders to a faster answer: forge, then one prompt answered by plain decoding and
+# From two bundled folders to a faster answer: probe, forge, then one prompt answered by plain decoding and
 # with one, two and three tokens drafted ahead. Fails unless the four answers are the same. Usage: demo.sh BUILD/alula
 set -eu
 alula=$1
@@ -19,17 +19,20 @@ show() { # prints a command as a user would type it, runs it, sets its output ap
     done
     printf '%s$ alula%s%s\n' "$dim" "$words" "$plain"
     "$alula" "$@" >"$work/out"
-    fold -s -w 96 "$work/out" | sed 's/^/  /'
+    fold -s -w 108 "$work/out" | sed 's/^/  /'
 }
 
 rm -rf "$work"
 mkdir -p "$work"
 printf '%sA model without a head for drafting, and a donor that has one.%s\n' "$bold" "$plain"
 
-step '1. Graft the head of the donor onto the trunk, in 4 bits'
+step '1. What are these folders?'
+show probe models/tiny-trunk models/tiny-donor
+
+step '2. Graft the head of the donor onto the trunk, in 4 bits'
 show forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$work/tiny-mtp"
 
-step '2. One prompt, plain and with tokens drafted ahead'
+step '3. One prompt, plain and with tokens drafted ahead'
 show run "$work/tiny-mtp" -p "$prompt" --depth 3
 round=0
 while [ $((round += 1)) -le $rounds ]; do # interleaved, so that a busy moment of the machine hits every depth alike
