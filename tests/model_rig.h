@@ -20,6 +20,7 @@ struct rig {
     struct forward *f;
     struct state *s;
     const struct config *c;
+    enum model_mode mode; /* zero: exact */
 };
 
 static inline struct state *rig_state(const struct rig *g)
@@ -34,7 +35,7 @@ static inline struct state *rig_state(const struct rig *g)
 static inline void rig_passes(struct rig *g, const struct mtp_contract *contract, int threads, int max_rows)
 {
     struct alula_error e;
-    assert_ok(model_create(&g->model, g->weights, contract, &e), e);
+    assert_ok(model_create(&g->model, g->weights, contract, g->mode, &e), e);
     assert_ok(pool_create(&g->pool, threads, &e), e);
     assert_ok(forward_create(&g->f, g->model, g->pool, max_rows, &e), e);
     g->c = model_config(g->model);

@@ -59,7 +59,7 @@ static void rows_equal_the_original(void **state)
     struct rows r = {.logits = mem_alloc(4 * ORACLE_PROMPT * VOCAB * sizeof(float))};
     struct alula_eval_options o = {.n_threads = 2, .depth = 3, .row = keep_row, .arg = &r};
     rig_open(&g, data_path("oracle-f32"), NULL);
-    assert_ok(model_create(&g.model, g.weights, NULL, &e), e);
+    assert_ok(model_create(&g.model, g.weights, NULL, MODEL_EXACT, &e), e);
     struct alula_engine engine = {.weights = g.weights, .model = g.model, .has_mtp = true};
     const int32_t *prompt = expected_ints(values, ORACLE_PROMPT, "p%d.ids", ORACLE_PROMPT);
     assert_ok(alula_eval_run(&engine, prompt, ORACLE_PROMPT, &o, &v, &e), e);

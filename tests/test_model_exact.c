@@ -282,7 +282,7 @@ static void failing_allocations_are_errors(void **arg)
         struct state *s = NULL;
         struct forward *f = NULL;
         mem_fail_after(i);
-        bool ok = model_create(&m, rig.weights, NULL, &e) && state_create(&s, m, 16, &e) &&
+        bool ok = model_create(&m, rig.weights, NULL, MODEL_EXACT, &e) && state_create(&s, m, 16, &e) &&
                   forward_create(&f, m, rig.pool, 4, &e);
         mem_fail_after(-1);
         forward_free(f);

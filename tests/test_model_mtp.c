@@ -329,7 +329,7 @@ static void absurd_contracts_are_refused(void **arg)
         {.feedback = HIDDEN_MIX, .mix_b = HIDDEN_PREV, .mix_weight = 1.5f},
     };
     for (int i = 0; i < 3; i++) {
-        assert_false(model_create(&m, rig.weights, &bad[i], &e));
+        assert_false(model_create(&m, rig.weights, &bad[i], MODEL_EXACT, &e));
         assert_int_equal(e.code, ALULA_UNSUPPORTED);
         assert_null(m);
     }

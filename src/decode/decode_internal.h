@@ -16,7 +16,7 @@ struct alula_engine {
     struct tokenizer *tokenizer;
     struct chat_template *chat; /* or NULL, and then chat_error says why not */
     struct alula_error chat_error;
-    bool has_mtp;
+    bool has_mtp, exact;
     size_t token_bytes_max; /* of the longest token */
 };
 

@@ -27,12 +27,12 @@ static bool bind_weights(struct alula_engine *g, const char *dir, const struct a
     return weights_bind(&g->weights, g->trunk, g->head, e);
 }
 
-static bool create_model(struct alula_engine *g, struct alula_error *e)
+static bool create_model(struct alula_engine *g, enum model_mode mode, struct alula_error *e)
 {
     struct runtime_contract contract;
-    if (!g->weights->has_mtp) return model_create(&g->model, g->weights, NULL, e);
+    if (!g->weights->has_mtp) return model_create(&g->model, g->weights, NULL, mode, e);
     return contract_read(&contract, g->head ? g->head : g->trunk, e) &&
-           model_create(&g->model, g->weights, &contract.mtp, e);
+           model_create(&g->model, g->weights, &contract.mtp, mode, e);
 }
 
 static bool open_text(struct alula_engine *g, const char *dir, struct alula_error *e)
@@ -58,11 +58,12 @@ bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct 
                        o.mtp);
     struct alula_engine *g = mem_zalloc(1, sizeof *g);
     if (!g) return err_set(e, ALULA_NOMEM, "no memory for an engine");
-    if (!bind_weights(g, dir, &o, e) || !create_model(g, e) || !open_text(g, dir, e)) {
+    if (!bind_weights(g, dir, &o, e) || !create_model(g, o.exact ? MODEL_EXACT : MODEL_FAST, e) || !open_text(g, dir, e)) {
         alula_engine_close(g);
         return false;
     }
     g->has_mtp = model_has_mtp(g->model);
+    g->exact = o.exact;
     *ret = g;
     return true;
 }
@@ -89,7 +90,7 @@ void alula_engine_describe(const struct alula_engine *g, struct alula_engine_inf
         .n_layers = c->n_layers,
         .max_context = c->max_position,
         .has_mtp = g->has_mtp,
-        .exact = true,
+        .exact = g->exact,
         .stop_ids = c->stop_ids,
         .n_stop_ids = c->n_stop_ids,
     };

@@ -58,6 +58,16 @@ static void layout_experts(struct forward *f, struct carve *c)
     f->group_fill = carve_take(c, experts + 1, sizeof(int));
 }
 
+static void layout_q8(struct forward *f, struct carve *c)
+{
+    const struct model *m = f->model;
+    size_t rows = (size_t)f->max_rows, widest = 2 * (size_t)m->config->hidden; /* the head's fc */
+    if (m->mode != MODEL_FAST) return;
+    widest = at_least(widest, at_least((size_t)m->value_width, (size_t)m->q_width));
+    f->input8 = carve_take(c, rows * q8_count(widest), sizeof(*f->input8));
+    f->pair8 = carve_take(c, rows * (size_t)m->slots * q8_count((size_t)m->inter), sizeof(*f->pair8));
+}
+
 static void layout_results(struct forward *f, struct carve *c)
 {
     const struct model *m = f->model;
@@ -89,9 +99,14 @@ static size_t layout(struct forward *f, void *base)
     f->out = rows_of(&c, f, hidden);
     layout_mixers(f, &c);
     layout_experts(f, &c);
+    layout_q8(f, &c);
     layout_results(f, &c);
     f->thread_floats = at_least(dk * dv + 3 * dv, (size_t)cfg->n_heads * KEYS_BLOCK);
-    f->thread_floats = (at_least(f->thread_floats, (size_t)f->max_rows * hidden) + 63) / 64 * 64;
+    /* an expert's rows side by side, as float32 and as int8 */
+    size_t side = (size_t)f->max_rows * hidden;
+    if (f->model->mode == MODEL_FAST)
+        side += (size_t)f->max_rows * q8_count(hidden) * sizeof(struct q8) / sizeof(float);
+    f->thread_floats = (at_least(f->thread_floats, side) + 63) / 64 * 64;
     f->thread_scratch = carve_take(&c, f->thread_floats * (size_t)pool_threads(f->pool), sizeof(float));
     return c.used;
 }

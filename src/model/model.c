@@ -67,13 +67,14 @@ static bool model_derive(struct model *m)
 }
 
 bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract,
-                  struct alula_error *e)
+                  enum model_mode mode, struct alula_error *e)
 {
     if (contract && !contract_check(contract, e)) return false;
     struct model *m = mem_zalloc(1, sizeof(*m));
     if (!m) return err_set(e, ALULA_NOMEM, "out of memory for the model");
     m->weights = w;
     m->config = w->config;
+    m->mode = mode;
     if (contract) m->contract = *contract;
     kern_init(&m->kern, CPU_ALL);
     if (!model_derive(m)) {

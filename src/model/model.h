@@ -11,10 +11,15 @@
 
 #define VERIFY_ROWS_MAX 8 /* primary + 7 drafts */
 
+/* How packed matrices meet activations. EXACT: both in float32, the reference of every fixture. FAST: activations
+ * as int8 with a scale for each 64, products of integers; plain matrices and all else stay float32. Batch
+ * invariance holds in both. */
+enum model_mode { MODEL_EXACT, MODEL_FAST };
+
 struct model; /* immutable; weights, kernels, contract. Any number of threads. */
 /* contract NULL: the usual one. weights must outlive the model. */
 bool model_create(struct model **ret, const struct weights *w, const struct mtp_contract *contract,
-                  struct alula_error *e);
+                  enum model_mode mode, struct alula_error *e);
 void model_free(struct model *m);
 const struct config *model_config(const struct model *m);
 bool model_has_mtp(const struct model *m);

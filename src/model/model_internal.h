@@ -23,6 +23,7 @@ struct model {
     const struct weights *weights;
     const struct config *config;
     struct kern kern;
+    enum model_mode mode;
     struct mtp_contract contract;
     struct layer *layers; /* [n_layers + 1]; the last is the head's, with w NULL if there is none */
     float *frequencies;   /* [rotary_dim / 2], RoPE */
@@ -113,6 +114,10 @@ struct forward {
     int *group_fill;                       /* [n_experts + 1] */
     int n_groups;
 
+    /* fast mode: what packed matrices read */
+    struct q8 *input8; /* [q8_count(widest input)][n] of linear_prepare's n rows */
+    struct q8 *pair8;  /* likewise for the experts' hidden layers, each group's pairs by itself */
+
     /* results */
     float *normed;                                   /* after the final norm [hidden] */
     float *handed;                                   /* what the head is fed with: normed, or a copy of x */
@@ -162,9 +167,14 @@ struct linear {
 void linear_run(struct forward *f, const float *x, int n, const struct linear *jobs, int n_jobs);
 /* The same for one matrix; then residual [n][w->rows] += y. */
 void linear_add(struct forward *f, const float *x, int n, struct linear job, float *residual);
-/* Inside a job of the pool: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. */
-void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x,
-                 size_t ldx, int n, float *y, size_t ldy);
+/* Fast mode: turns n rows x [n][cols] into f->input8, for linear_rows within the next job. Exact mode: nothing to do. */
+void linear_prepare(struct forward *f, const float *x, int n, int cols);
+/* Inside a job of the pool: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. x8: the same rows as int8
+ * (fast mode), [q8_count(cols)][ldx8]. */
+void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
+                 const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy);
+/* Inside a job: rows x [n][ldx] as int8, [q8_count(cols)][n] from `out` on. */
+void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out);
 
 /* ---- the steps of a layer: from f->u to f->out, which is added to f->x --------------------------------- */
 

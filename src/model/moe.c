@@ -77,25 +77,63 @@ static const float *group_input(const struct forward *f, const struct expert_gro
     return copy;
 }
 
+/* The same of f->input8. Prepared rows stand n_rows apart, a copy g->n. */
+static const struct q8 *group_input8(const struct forward *f, const struct expert_group *g, struct q8 *copy, size_t *ldx)
+{
+    const int *rows = f->pair_row + g->begin;
+    *ldx = (size_t)f->n_rows;
+    if (rows[g->n - 1] - rows[0] == g->n - 1) return f->input8 + rows[0];
+    *ldx = (size_t)g->n;
+    for (size_t b = 0; b < q8_count((size_t)f->model->config->hidden); b++)
+        for (int i = 0; i < g->n; i++)
+            copy[b * (size_t)g->n + (size_t)i] = f->input8[b * (size_t)f->n_rows + (size_t)rows[i]];
+    return copy;
+}
+
 /* silu(gate x) * (up x): a thread computes a slice of every expert's hidden layer. */
 static void hidden_job(void *arg, int thread, int n_threads)
 {
     const struct moe_work *work = arg;
     const struct forward *f = work->f;
-    size_t inter = (size_t)work->inter;
+    size_t inter = (size_t)work->inter, hidden = (size_t)f->model->config->hidden;
+    bool fast = f->model->mode == MODEL_FAST;
     for (int i = 0; i < f->n_groups; i++) {
         const struct expert_group *g = &f->groups[i];
         int begin, end;
         pool_share((int)g->gate->rows, ROWS_UNIT, thread, n_threads, &begin, &end);
         if (begin == end) continue;
         const float *x = group_input(f, g, forward_scratch(f, thread));
+        size_t ldx8 = 0;
+        const struct q8 *x8 =
+            fast ? group_input8(f, g, (struct q8 *)(void *)(forward_scratch(f, thread) + (size_t)f->max_rows * hidden), &ldx8)
+                 : NULL;
         float *gate = f->pair_gate + (size_t)g->begin * inter, *up = f->pair_up + (size_t)g->begin * inter;
-        linear_rows(f, g->gate, begin, end, x, g->gate->cols, g->n, gate, inter);
-        linear_rows(f, g->up, begin, end, x, g->up->cols, g->n, up, inter);
+        linear_rows(f, g->gate, begin, end, x, g->gate->cols, x8, ldx8, g->n, gate, inter);
+        linear_rows(f, g->up, begin, end, x, g->up->cols, x8, ldx8, g->n, up, inter);
         for (int j = 0; j < g->n; j++) {
             size_t at = (size_t)j * inter + (size_t)begin;
             f->model->kern.silu_mul(gate + at, gate + at, up + at, (size_t)(end - begin));
         }
+    }
+}
+
+/* Where a group's hidden layers stand in f->pair8. */
+static struct q8 *group_pair8(const struct forward *f, const struct expert_group *g, int inter)
+{
+    return f->pair8 + (size_t)g->begin * q8_count((size_t)inter);
+}
+
+/* Fast mode: the hidden layers as int8, for all threads to read. */
+static void quantize_job(void *arg, int thread, int n_threads)
+{
+    const struct moe_work *work = arg;
+    const struct forward *f = work->f;
+    int begin, end;
+    pool_share(f->n_groups, 1, thread, n_threads, &begin, &end);
+    for (int i = begin; i < end; i++) {
+        const struct expert_group *g = &f->groups[i];
+        linear_to_q8(f, f->pair_gate + (size_t)g->begin * (size_t)work->inter, (size_t)work->inter, g->n,
+                     (int)g->down->cols, group_pair8(f, g, work->inter));
     }
 }
 
@@ -109,8 +147,8 @@ static void output_job(void *arg, int thread, int n_threads)
     pool_share((int)hidden, ROWS_UNIT, thread, n_threads, &begin, &end);
     for (int i = 0; i < f->n_groups; i++) {
         const struct expert_group *g = &f->groups[i];
-        linear_rows(f, g->down, begin, end, f->pair_gate + (size_t)g->begin * inter, inter, g->n,
-                    f->pair_out + (size_t)g->begin * hidden, hidden);
+        linear_rows(f, g->down, begin, end, f->pair_gate + (size_t)g->begin * inter, inter,
+                    group_pair8(f, g, work->inter), (size_t)g->n, g->n, f->pair_out + (size_t)g->begin * hidden, hidden);
     }
     for (int r = 0; r < f->n_rows; r++) {
         float *out = f->out + (size_t)r * hidden, *x = f->x + (size_t)r * hidden;
@@ -152,7 +190,14 @@ void moe_run(struct forward *f, int layer)
         }
     }
     group_pairs(f, w, work.slots);
+    linear_prepare(f, f->u, f->n_rows, f->model->config->hidden);
     pool_run(f->pool, hidden_job, &work);
+    if (f->model->mode == MODEL_FAST) {
+        if (f->n_rows <= VERIFY_ROWS_MAX) /* too little for waking others */
+            quantize_job(&work, 0, 1);
+        else
+            pool_run(f->pool, quantize_job, &work);
+    }
     pool_run(f->pool, output_job, &work);
     forward_tell(f, "moe", layer, f->out, f->model->config->hidden);
 }
