@@ -1,3 +1,4 @@
+/* support.c - what the unit tests share; see support.h. */
 #include "tests/support.h"
 
 #include <dirent.h>

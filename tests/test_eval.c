@@ -84,8 +84,7 @@ static void rows_equal_the_original(void **state)
     rig_close(&g);
 }
 
-/* ---- counts
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- counts -------------------------------------------------------------------------------------------- */
 
 static size_t take(const json_t *array, size_t at)
 {
@@ -160,8 +159,7 @@ static void parts_add_up(void **state)
     alula_engine_close(engine);
 }
 
-/* ---- refusals
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- refusals ------------------------------------------------------------------------------------------ */
 
 static bool stop_row(void *arg, int d, size_t t, const float *logits, struct alula_error *e)
 {

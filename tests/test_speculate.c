@@ -76,8 +76,7 @@ static int32_t babble(int i, int vocab)
     return (int32_t)((7919u * (unsigned)i + 13u) % (unsigned)vocab);
 }
 
-/* ---- against the original
- * ------------------------------------------------------------------------------------ */
+/* ---- against the original ------------------------------------------------------------------------------ */
 
 enum { ORACLE_TOKENS = 48 };
 
@@ -234,8 +233,7 @@ static void test_counts_of_mtplx(void **state)
     rig_close(&g);
 }
 
-/* ---- against plain decoding
- * ---------------------------------------------------------------------------------- */
+/* ---- against plain decoding ---------------------------------------------------------------------------- */
 
 static void check_equal_text(const struct rig *g, int n_prompt, int n_text, int depth, int threads, int chunk,
                              struct alula_sampling set, const int32_t *plain)
@@ -303,8 +301,7 @@ static void test_text_equals_plain_text_random(void **state)
     check_folder(data_path("oracle-f32"), NULL, (int[]){1, 3, 64, 511, 5}, 5, 24);
 }
 
-/* ---- state after any pattern of acceptance
- * --------------------------------------------------------------------- */
+/* ---- state after any pattern of acceptance ------------------------------------------------------------- */
 
 /* A replay reads the same tokens as a prompt; nothing in it was ever speculated. */
 static void check_replay(struct player *p, const struct rig *g)
@@ -390,8 +387,7 @@ static void test_state_without_drafts_and_over_turns(void **state)
     rig_close(&g);
 }
 
-/* ---- failures
- * -------------------------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------------------ */
 
 struct mask_script {
     int fail_at; /* tokens of the answer at which nothing is allowed */

@@ -87,8 +87,7 @@ static const char text_help[] = "The text is read once, as it stands, without th
                                 "for token t+1.) Acceptance at depth d counts the positions at which the "
                                 "first d guesses all equal the text.";
 
-/* ---- running
- * --------------------------------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------------------------------- */
 
 struct run {
     struct st_writer *writer; /* or NULL */
@@ -149,8 +148,7 @@ static bool evaluate(const struct eval_options *o, const struct alula_engine *en
     return ok;
 }
 
-/* ---- report
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- report -------------------------------------------------------------------------------------------- */
 
 static double share(int64_t part, int64_t whole) { return whole ? (double)part / (double)whole : NAN; }
 
@@ -192,8 +190,7 @@ static void write_table(struct buf *out, size_t n, int depth, const struct alula
     buf_fmt(out, "time        %.2f s\n", v->seconds);
 }
 
-/* ---- command
- * --------------------------------------------------------------------------------------------------- */
+/* ---- command ------------------------------------------------------------------------------------------- */
 
 static bool read_ids(const struct eval_options *o, const struct alula_engine *engine, int32_t **ret_ids,
                      size_t *ret_n, struct alula_error *e)

@@ -261,8 +261,7 @@ static bool talk_begin(struct talk *t, const struct run_options *o, struct alula
     return !o->system || talk_add(t, "system", o->system, strlen(o->system), "option --system", e);
 }
 
-/* ---- one answer
- * ------------------------------------------------------------------------------------------------ */
+/* ---- one answer ---------------------------------------------------------------------------------------- */
 
 static bool prompt_text(const struct run_options *o, struct buf *text, struct alula_error *e)
 {

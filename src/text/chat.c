@@ -23,8 +23,7 @@ struct chat_template {
     size_t n_tokens;
 };
 
-/* ---- opening
- * --------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 enum { CONFIG_MAX = 64 << 20, CONFIG_DEPTH = 32 };
 
@@ -151,8 +150,7 @@ void chat_template_close(struct chat_template *t)
     mem_free(t);
 }
 
-/* ---- preparing
- * ------------------------------------------------------------------------------------------------- */
+/* ---- preparing ----------------------------------------------------------------------------------------- */
 
 static bool set_named(struct jj_run *r, struct jj_dict *d, const char *name, struct jj_value v)
 {
@@ -252,8 +250,7 @@ static bool prepare_variables(struct jj_run *r, const struct chat_template *t, s
     return true;
 }
 
-/* ---- rendering
- * ------------------------------------------------------------------------------------------------- */
+/* ---- rendering ----------------------------------------------------------------------------------------- */
 
 static bool choose(const struct chat_template *t, const struct jj_dict *context, const struct jinja **ret,
                    struct alula_error *e)

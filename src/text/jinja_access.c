@@ -102,8 +102,7 @@ bool jj_get_item(struct jj_run *r, struct jj_value v, struct jj_value key, struc
     return true;
 }
 
-/* ---- slices
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- slices -------------------------------------------------------------------------------------------- */
 
 /* One bound, brought into [low, high]; missing gives fallback. */
 static bool slice_bound(struct jj_run *r, struct jj_value v, int64_t n, int64_t low, int64_t high,
@@ -183,8 +182,7 @@ bool jj_get_slice(struct jj_run *r, struct jj_value v, const struct jj_value bou
     return jj_items_list(r, &items, v.kind, ret);
 }
 
-/* ---- paths of filters
- * ------------------------------------------------------------------------------------------ */
+/* ---- paths of filters ---------------------------------------------------------------------------------- */
 
 /* One step of a path: digits are an index. */
 static bool path_key(struct jj_run *r, const char *p, size_t n, struct jj_value *ret)

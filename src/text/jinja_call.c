@@ -7,8 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- arguments
- * ------------------------------------------------------------------------------------------------- */
+/* ---- arguments ----------------------------------------------------------------------------------------- */
 
 bool jj_args_eval(struct jj_run *r, const struct jj_expr *x, struct jj_args *ret)
 {
@@ -131,8 +130,7 @@ const struct jj_func *jj_table_find(const struct jj_func *table, const struct jj
     return NULL;
 }
 
-/* ---- globals
- * --------------------------------------------------------------------------------------------------- */
+/* ---- globals ------------------------------------------------------------------------------------------- */
 
 static bool call_raise(struct jj_run *r, struct jj_value self, const struct jj_value *a, struct jj_value *ret)
 {

@@ -207,8 +207,7 @@ bool jj_compare(struct jj_run *r, int op, struct jj_value a, struct jj_value b, 
     }
 }
 
-/* ---- sorting
- * --------------------------------------------------------------------------------------------------- */
+/* ---- sorting ------------------------------------------------------------------------------------------- */
 
 /* Merge sort on places: stable, and a comparison may fail. */
 static bool merge(struct jj_run *r, const struct jj_value *keys, uint32_t *a, uint32_t *tmp, size_t n,

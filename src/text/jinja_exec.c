@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-/* ---- scopes
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- scopes -------------------------------------------------------------------------------------------- */
 
 static struct jj_scope *scope_new(struct jj_run *r, struct jj_scope *up)
 {
@@ -49,8 +48,7 @@ static bool scope_set(struct jj_run *r, struct jj_scope *s, const struct jj_str 
     return true;
 }
 
-/* ---- assignment
- * ------------------------------------------------------------------------------------------------ */
+/* ---- assignment ---------------------------------------------------------------------------------------- */
 
 static bool assign_attr(struct jj_run *r, const struct jj_target *t, struct jj_value v)
 {
@@ -81,8 +79,7 @@ static bool assign(struct jj_run *r, struct jj_scope *scope, const struct jj_tar
     return true;
 }
 
-/* ---- loops
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- loops --------------------------------------------------------------------------------------------- */
 
 /* A for loop under way, and what `loop` names in it. Elements are drawn one by one, at most one ahead,
  * since the filter may depend on what the body did. */
@@ -243,8 +240,7 @@ static bool exec_for(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *fl
     return whole || !s->other || exec_in_scope(r, s->other, flow);
 }
 
-/* ---- captured text
- * --------------------------------------------------------------------------------------------- */
+/* ---- captured text ------------------------------------------------------------------------------------- */
 
 /* Runs body in a scope of its own and takes what it printed. A break out of it discards the text. */
 static bool capture(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow, struct jj_value *ret)
@@ -276,8 +272,7 @@ static bool exec_filter(struct jj_run *r, const struct jj_stmt *s, enum jj_flow 
     return *flow != JJ_GO_ON || jj_put_text(r, v);
 }
 
-/* ---- macros
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- macros -------------------------------------------------------------------------------------------- */
 
 static bool exec_macro(struct jj_run *r, const struct jj_stmt *s)
 {
@@ -349,8 +344,7 @@ bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_a
     return jj_take(r, mark, ret);
 }
 
-/* ---- the walk
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the walk ------------------------------------------------------------------------------------------ */
 
 static bool exec_if(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow)
 {

@@ -73,8 +73,7 @@ static struct jj_expr *unexpected(struct jj_parser *p, const char *expected)
     return NULL;
 }
 
-/* ---- primaries
- * ------------------------------------------------------------------------------------------------- */
+/* ---- primaries ----------------------------------------------------------------------------------------- */
 
 /* Literals that stand side by side are one string. */
 static struct jj_expr *parse_strings(struct jj_parser *p)
@@ -206,8 +205,7 @@ static struct jj_expr *parse_primary(struct jj_parser *p)
     return unexpected(p, "an expression");
 }
 
-/* ---- what follows a primary
- * ------------------------------------------------------------------------------------ */
+/* ---- what follows a primary ---------------------------------------------------------------------------- */
 
 static struct jj_expr *parse_attr(struct jj_parser *p, struct jj_expr *of)
 {
@@ -391,8 +389,7 @@ static struct jj_expr *parse_suffixes(struct jj_parser *p, struct jj_expr *x)
     }
 }
 
-/* ---- levels of precedence
- * -------------------------------------------------------------------------------------- */
+/* ---- levels of precedence ------------------------------------------------------------------------------ */
 
 static struct jj_expr *parse_unary(struct jj_parser *p, bool suffixes)
 {

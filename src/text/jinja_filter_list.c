@@ -22,8 +22,7 @@ static bool iter_value(struct jj_run *r, const struct jj_iter *it, struct jj_val
     return true;
 }
 
-/* ---- whole collections
- * ----------------------------------------------------------------------------------------- */
+/* ---- whole collections --------------------------------------------------------------------------------- */
 
 FILTER(filter_length)
 {
@@ -107,8 +106,7 @@ FILTER(filter_reverse)
     return jj_items_list(r, &items, JJ_LIST, ret);
 }
 
-/* ---- lazy ones
- * ------------------------------------------------------------------------------------------------- */
+/* ---- lazy ones ----------------------------------------------------------------------------------------- */
 
 static bool lazy(struct jj_run *r, struct jj_iter it, struct jj_value self, const struct jj_args *args,
                  struct jj_value *ret)
@@ -198,8 +196,7 @@ FILTER(filter_unique)
     return iter_value(r, &it, ret);
 }
 
-/* ---- order
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- order --------------------------------------------------------------------------------------------- */
 
 /* What an element is ordered by: an attribute of it perhaps, in lower case perhaps. */
 static bool sort_key(struct jj_run *r, struct jj_value v, struct jj_value attribute, bool any_case,

@@ -17,8 +17,7 @@
 
 static bool is_absent(struct jj_value v) { return v.kind == JJ_MISSING || v.kind == JJ_NONE; }
 
-/* ---- tojson
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- tojson -------------------------------------------------------------------------------------------- */
 
 static bool json_indent(struct jj_run *r, struct jj_value v, struct jj_json_style *style)
 {
@@ -68,8 +67,7 @@ FILTER(filter_tojson)
            jj_take(r, mark, ret);
 }
 
-/* ---- text
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- text ---------------------------------------------------------------------------------------------- */
 
 FILTER(filter_string)
 {
@@ -191,8 +189,7 @@ FILTER(filter_default)
     return true;
 }
 
-/* ---- numbers
- * --------------------------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------------------- */
 
 static bool int_of_double(struct jj_run *r, double f, struct jj_value fallback, struct jj_value *ret)
 {

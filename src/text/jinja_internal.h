@@ -10,8 +10,7 @@
 #include "base/mem.h"
 #include "text/jinja.h"
 
-/* ---- memory
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------- */
 
 /* Small objects are cut from chunks of an arena, which aligns to 64 bytes. */
 struct jj_mem {
@@ -23,8 +22,7 @@ void *jj_mem_alloc(struct jj_mem *m, size_t n);
 /* Says which of the two it was: "WHAT needs more than ..." Returns false. */
 bool jj_mem_error(const struct jj_mem *m, size_t n, const char *what, struct alula_error *e);
 
-/* ---- values
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------- */
 
 enum jj_kind {
     JJ_MISSING, /* no value at all: an argument that was not given */
@@ -119,8 +117,7 @@ struct jj_method {
     struct jj_value self;
 };
 
-/* ---- the tree
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the tree ------------------------------------------------------------------------------------------ */
 
 enum jj_expr_kind {
     JJ_X_CONST,
@@ -214,8 +211,7 @@ struct jinja {
     const struct jj_str *loop_name;
 };
 
-/* ---- parsing
- * --------------------------------------------------------------------------------------------------- */
+/* ---- parsing ------------------------------------------------------------------------------------------- */
 
 enum jj_token { JJ_T_END, JJ_T_NAME, JJ_T_STR, JJ_T_NUMBER, JJ_T_OP };
 
@@ -290,8 +286,7 @@ struct jj_expr *jj_parse_tuple(struct jj_parser *p, bool inline_if);
 struct jj_expr *jj_parse_filters(struct jj_parser *p, struct jj_expr *hole, bool at);
 struct jj_expr *jj_parse_node(struct jj_parser *p, enum jj_expr_kind kind, int line);
 
-/* ---- one rendering
- * --------------------------------------------------------------------------------------------- */
+/* ---- one rendering ------------------------------------------------------------------------------------- */
 
 struct jj_var {
     const struct jj_str *name; /* interned: compared by address */
@@ -336,8 +331,7 @@ bool jj_enter(struct jj_run *r); /* one level deeper; pairs with r->depth-- when
 void *jj_alloc(struct jj_run *r, size_t n);
 void *jj_array(struct jj_run *r, size_t count, size_t size);
 
-/* ---- making values (jinja_value.c)
- * ----------------------------------------------------------------------------- */
+/* ---- making values (jinja_value.c) --------------------------------------------------------------------- */
 
 static inline struct jj_value jj_none(void) { return (struct jj_value){.kind = JJ_NONE}; }
 static inline struct jj_value jj_bool(bool b) { return (struct jj_value){.kind = JJ_BOOL, .b = b}; }
@@ -390,8 +384,7 @@ void jj_dict_remove_none(struct jj_dict *d); /* all whose value is none */
 bool jj_is_key(struct jj_value v);
 bool jj_key_step(struct jj_run *r, struct jj_value key); /* the price of looking a key up */
 
-/* ---- comparing and calculating (jinja_compare.c, jinja_number.c)
- * ----------------------------------------------- */
+/* ---- comparing and calculating (jinja_compare.c, jinja_number.c) --------------------------------------- */
 
 bool jj_truth(struct jj_value v);
 bool jj_equal(struct jj_run *r, struct jj_value a, struct jj_value b, bool *ret);
@@ -417,8 +410,7 @@ bool jj_parse_float(const char *p, size_t n, double *ret);
 /* Decimal digits with sign and underscores, exactly; false = not an integer; *fits false = over 64 bits. */
 bool jj_parse_int(const char *p, size_t n, struct jj_value *ret, bool *fits);
 
-/* ---- text (jinja_text.c, jinja_json.c)
- * ------------------------------------------------------------------------- */
+/* ---- text (jinja_text.c, jinja_json.c) ----------------------------------------------------------------- */
 
 /* Text is built on top of run's out buffer: mark, put ..., take. */
 bool jj_put(struct jj_run *r, const char *p, size_t n);
@@ -449,8 +441,7 @@ bool jj_put_json(struct jj_run *r, struct jj_value v, const struct jj_json_style
  * the text in errors. */
 bool jj_json_read(struct jj_run *r, const char *text, size_t n, const char *what, struct jj_value *ret);
 
-/* ---- strings (jinja_str.c, jinja_case.c)
- * ----------------------------------------------------------------------- */
+/* ---- strings (jinja_str.c, jinja_case.c) --------------------------------------------------------------- */
 
 bool jj_is_space(uint32_t cp);
 /* White space at the start and at the end of text, in bytes. */
@@ -477,8 +468,7 @@ bool jj_char_is_title(uint32_t cp);
 /* Full mapping, 1..3 characters. */
 int jj_char_map(uint32_t cp, enum jj_case how, uint32_t out[3]);
 
-/* ---- iterating (jinja_iter.c)
- * ---------------------------------------------------------------------------------- */
+/* ---- iterating (jinja_iter.c) -------------------------------------------------------------------------- */
 
 enum jj_iter_kind {
     JJ_I_EMPTY,
@@ -522,8 +512,7 @@ bool jj_fail_not_iterable(struct jj_run *r, struct jj_value v);
 bool jj_map_prepare(struct jj_run *r, struct jj_iter *it);
 bool jj_select_prepare(struct jj_run *r, struct jj_iter *it);
 
-/* ---- access (jinja_access.c)
- * ----------------------------------------------------------------------------------- */
+/* ---- access (jinja_access.c) --------------------------------------------------------------------------- */
 
 bool jj_get_attr(struct jj_run *r, struct jj_value v, const struct jj_str *name, struct jj_value *ret);
 bool jj_get_item(struct jj_run *r, struct jj_value v, struct jj_value key, struct jj_value *ret);
@@ -533,8 +522,7 @@ bool jj_get_slice(struct jj_run *r, struct jj_value v, const struct jj_value bou
 bool jj_get_path(struct jj_run *r, struct jj_value v, struct jj_value path, struct jj_value fallback,
                  struct jj_value *ret);
 
-/* ---- calling (jinja_call.c)
- * ------------------------------------------------------------------------------------ */
+/* ---- calling (jinja_call.c) ---------------------------------------------------------------------------- */
 
 struct jj_args {
     struct jj_value *pos; /* [n] */
@@ -571,8 +559,7 @@ const struct jj_func *jj_method_find(struct jj_value v, const struct jj_str *nam
 bool jj_arg_int(struct jj_run *r, struct jj_value v, const char *what, int64_t *ret);
 bool jj_arg_str(struct jj_run *r, struct jj_value v, const char *what, const struct jj_str **ret);
 
-/* ---- walking the tree (jinja_eval.c, jinja_exec.c)
- * ------------------------------------------------------------- */
+/* ---- walking the tree (jinja_eval.c, jinja_exec.c) ----------------------------------------------------- */
 
 bool jj_eval(struct jj_run *r, const struct jj_expr *x, struct jj_value *ret);
 

@@ -84,8 +84,7 @@ static bool dict_element(struct jj_run *r, const struct jj_pair *pair, enum jj_v
     return true;
 }
 
-/* ---- lazy filters
- * ---------------------------------------------------------------------------------------------- */
+/* ---- lazy filters -------------------------------------------------------------------------------------- */
 
 /* What the filter `items` walks is checked when the first pair is asked for. */
 static bool start_items(struct jj_run *r, struct jj_iter *it)

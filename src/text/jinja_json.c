@@ -41,8 +41,7 @@ static bool eat(struct reader *x, char c)
 
 static bool read_value(struct reader *x, struct jj_value *ret);
 
-/* ---- strings
- * --------------------------------------------------------------------------------------------------- */
+/* ---- strings ------------------------------------------------------------------------------------------- */
 
 static bool read_hex(struct reader *x, uint32_t *ret)
 {
@@ -125,8 +124,7 @@ static bool read_string(struct reader *x, struct jj_value *ret)
     return ok;
 }
 
-/* ---- the rest
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the rest ------------------------------------------------------------------------------------------ */
 
 static const char *digits(const char *p, const char *end)
 {

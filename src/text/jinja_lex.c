@@ -172,8 +172,7 @@ bool jj_lex_text(struct jj_lex *x, const char **p, size_t *n, enum jj_tag *tag)
     return *tag == JJ_TAG_NONE || skip_comment(x);
 }
 
-/* ---- literals
- * -------------------------------------------------------------------------------------------------- */
+/* ---- literals ------------------------------------------------------------------------------------------ */
 
 static int digit_value(char c)
 {
@@ -349,8 +348,7 @@ static bool lex_number(struct jj_lex *x, struct jj_tok *t)
     return true;
 }
 
-/* ---- tokens
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- tokens -------------------------------------------------------------------------------------------- */
 
 /* Bytes of the character at p if it may stand in a name, else 0. */
 static int name_char(const char *p, size_t n, bool first)

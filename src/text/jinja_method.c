@@ -15,8 +15,7 @@
 
 static bool is_absent(struct jj_value v) { return v.kind == JJ_MISSING || v.kind == JJ_NONE; }
 
-/* ---- strip and case
- * -------------------------------------------------------------------------------------------- */
+/* ---- strip and case ------------------------------------------------------------------------------------ */
 
 METHOD(str_strip) { return jj_str_strip(r, self, a[0], true, true, ret); }
 METHOD(str_lstrip) { return jj_str_strip(r, self, a[0], true, false, ret); }
@@ -34,8 +33,7 @@ CASE_METHOD(str_lower, JJ_LOWER)
 CASE_METHOD(str_capitalize, JJ_CAPITALIZE)
 CASE_METHOD(str_title, JJ_TITLE_METHOD)
 
-/* ---- split
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- split --------------------------------------------------------------------------------------------- */
 
 struct split {
     struct jj_run *r;
@@ -191,8 +189,7 @@ static bool partition(struct jj_run *r, struct jj_value self, struct jj_value by
 METHOD(str_partition) { return partition(r, self, a[0], false, ret); }
 METHOD(str_rpartition) { return partition(r, self, a[0], true, ret); }
 
-/* ---- searching
- * ------------------------------------------------------------------------------------------------- */
+/* ---- searching ----------------------------------------------------------------------------------------- */
 
 /* The part of self between code points a[0] and a[1], negative from the end; *ok false if it begins behind
  * the end. */
@@ -324,8 +321,7 @@ static bool remove_affix(struct jj_run *r, struct jj_value self, struct jj_value
 METHOD(str_removeprefix) { return remove_affix(r, self, a[0], false, ret); }
 METHOD(str_removesuffix) { return remove_affix(r, self, a[0], true, ret); }
 
-/* ---- replace and join
- * ------------------------------------------------------------------------------------------ */
+/* ---- replace and join ---------------------------------------------------------------------------------- */
 
 METHOD(str_replace)
 {
@@ -349,8 +345,7 @@ METHOD(str_join)
     return jj_take(r, mark, ret);
 }
 
-/* ---- kinds of characters
- * --------------------------------------------------------------------------------------- */
+/* ---- kinds of characters ------------------------------------------------------------------------------- */
 
 enum char_kind { DIGIT, ALPHA, ALNUM, SPACE };
 
@@ -418,8 +413,7 @@ METHOD(str_islower)
     return one_case(r, self, false, ret);
 }
 
-/* ---- lists and dicts
- * ------------------------------------------------------------------------------------------- */
+/* ---- lists and dicts ----------------------------------------------------------------------------------- */
 
 METHOD(list_count)
 {
@@ -488,8 +482,7 @@ METHOD(value_copy)
     return true;
 }
 
-/* ---- tables
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------------------------------------- */
 
 static const struct jj_func str_methods[] = {
     {.name = "strip", .params = "chars", .call = str_strip, .safe = JJ_SAFE_KEEP},

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- state
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------------- */
 
 void *jj_parse_alloc(struct jj_parser *p, size_t n)
 {
@@ -128,8 +127,7 @@ static struct jj_stmt *stmt_new(struct jj_parser *p, enum jj_stmt_kind kind)
     return s;
 }
 
-/* ---- targets
- * --------------------------------------------------------------------------------------------------- */
+/* ---- targets ------------------------------------------------------------------------------------------- */
 
 static const struct jj_str *parse_name(struct jj_parser *p, const char *expected)
 {
@@ -196,8 +194,7 @@ static bool parse_targets(struct jj_parser *p, struct jj_target *ret, bool attri
     return true;
 }
 
-/* ---- blocks
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- blocks -------------------------------------------------------------------------------------------- */
 
 /* The block that is open, for its end words and for messages. */
 struct block {

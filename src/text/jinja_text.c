@@ -50,8 +50,7 @@ const char *jj_kind_name(struct jj_value v)
     return names[v.kind];
 }
 
-/* ---- undefined
- * ------------------------------------------------------------------------------------------------- */
+/* ---- undefined ----------------------------------------------------------------------------------------- */
 
 void jj_undef_message(struct jj_value v, char *out, size_t cap)
 {
@@ -81,8 +80,7 @@ bool jj_fail_undef(struct jj_run *r, struct jj_value v)
     return jj_fail(r, ALULA_FORMAT, "%s", text);
 }
 
-/* ---- str and repr
- * ---------------------------------------------------------------------------------------------- */
+/* ---- str and repr -------------------------------------------------------------------------------------- */
 
 bool jj_put_number(struct jj_run *r, struct jj_value v, bool json)
 {
@@ -200,8 +198,7 @@ bool jj_text_of(struct jj_run *r, struct jj_value v, struct jj_value *ret)
     return jj_put_text(r, v) && jj_take(r, mark, ret);
 }
 
-/* ---- tojson
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- tojson -------------------------------------------------------------------------------------------- */
 
 static void json_escape(uint32_t cp, bool ascii, char out[16])
 {
