@@ -124,13 +124,79 @@ static void bundled_template(void **state)
     buf_free(&text);
 }
 
+/* Where the reference does something that no rule of thumb gives; found by rendering random templates in
+ * both. */
+static void corners(void **state)
+{
+    static const struct {
+        const char *text, *prints;
+    } cases[] = {
+        {"a{#", "a"},
+        {"a{#-", "a"},
+        {"a\n  {% raw %}", "a\n"},
+        {"{{ [none, none]|sort }}", "[None, None]"},
+        {"{{ [{}, {}]|sort(attribute='k') }}", "[{}, {}]"},
+        {"{% for a, b in [['x', 1], ['y', 2]] if b %}{{ loop.previtem }}{% endfor %}", "('x', 1)"},
+        {"{{ (-0.0)|round(0, 'floor') }}{{ (-0.5)|round(0, 'ceil') }}", "0.00.0"},
+        {"{{ 'ΑΣ ΑΣΒ Σ'|lower }}{{ 'ΑΣ'.title() }}", "ας ασβ σΑς"},
+        {"{{ 'ﬁ ǆ ŉ'.title() }}{{ 'ǆ'|upper }}", "Fi ǅ ʼNǄ"},
+        {"{{ 1_0.5 }}{{ 0x_F }}{{ 1e3 }}{{ 00 }}", "10.5151000.00"},
+        {"{{ 9007199254740993 == 9007199254740992.0 }}{{ 18446744073709551615 + 0 }}",
+         "False18446744073709551615"},
+        {"{{ 7 // -2 }}{{ -7 % -3 }}{{ -7.5 // 2 }}{{ 5.0 % -3 }}", "-4-1-4.0-1.0"},
+        {"{{ [1, 2, 3][::-2] }}{{ 'añb'[-2:] }}{{ 'abc'[5:0:-1] }}", "[3, 1]ñbcb"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out;
+        struct alula_error e;
+        struct span nothing = {"{}", 2};
+        assert_ok(run_case(nothing, (struct span){cases[i].text, strlen(cases[i].text)}, nothing, &out, &e),
+                  e);
+        assert_string_equal(out.data, cases[i].prints);
+        buf_free(&out);
+    }
+}
+
+/* A syntax error says where, what stands there and what should; an open block, where it was opened. */
+static void syntax_errors_say_where(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"a\n{% if x %}\n\n", "case:3: the template ends inside 'if' of line 2, expected 'endif'"},
+        {"{% for x in y %}\n{% endif %}",
+         "case:2: unknown statement 'endif'; the open block is 'for' of line 1"},
+        {"\n\n{{ a b }}", "case:3: unexpected b, expected '}}'"},
+        {"\n{{ (1 }}", "case:2: unexpected '}', expected ')'"},
+        {"{{\n'abc }}", "case:2: the string literal is never closed by '"},
+        {"{{ a", "case:1: the tag is never closed by '}}'"},
+        {"\n{# a\n", "case:2: the comment is never closed by '#}'"},
+        {"{% macro f(a) %}{{ varargs }}{% endmacro %}",
+         "case:1: the name 'varargs' inside a macro is not supported"},
+        {"\n{% include 'x' %}", "case:2: the statement 'include' is not supported"},
+        {"{{ f(*x) }}", "case:1: arguments spread with * or ** are not supported"},
+        {"{{ 1 }}\n{{ x|nosuch }}", "case:2: no filter named 'nosuch'"},
+        {"{{ 'a'\n + 1 }}", "case:2: the operator + does not take 'str' and 'int'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out;
+        struct alula_error e;
+        struct span nothing = {"{}", 2};
+        assert_false(
+            run_case(nothing, (struct span){cases[i].text, strlen(cases[i].text)}, nothing, &out, &e));
+        assert_string_equal(e.message, cases[i].says);
+        buf_free(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(core_cases),
-        cmocka_unit_test(extra_cases),
-        cmocka_unit_test(rare_cases),
-        cmocka_unit_test(bundled_template),
+        cmocka_unit_test(core_cases), cmocka_unit_test(extra_cases),
+        cmocka_unit_test(rare_cases), cmocka_unit_test(bundled_template),
+        cmocka_unit_test(corners),    cmocka_unit_test(syntax_errors_say_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

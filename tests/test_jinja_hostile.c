@@ -304,6 +304,50 @@ static void failing_memory(void **state)
     buf_free(&job.out);
 }
 
+struct share {
+    const struct jinja *j;
+    bool ok;
+};
+
+static void *render_often(void *arg)
+{
+    static const char context[] = "{\"d\": {\"k\": \"日本\"}}";
+    struct share *s = arg;
+    s->ok = true;
+    for (int i = 0; i < 200 && s->ok; i++) {
+        struct buf out;
+        struct alula_error e;
+        buf_init(&out, 0);
+        s->ok = jinja_render(s->j, context, sizeof context - 1, 0, &out, &e) &&
+                strcmp(out.data, "4 語k日本 2 é") == 0;
+        buf_free(&out);
+    }
+    return NULL;
+}
+
+/* A template is never written once it is parsed; under TSan this test says so. */
+static void threads_share_a_template(void **state)
+{
+    static const char text[] =
+        "{% macro m(a) %}{{ a|length }}{% endmacro %}{{ m('日本語x') }} {{ '日本語'[2] }}"
+        "{% for k, v in d|items %}{{ k ~ v }} {{ v|length }}{% endfor %} {{ 'É'|lower }}";
+    struct jinja *j = NULL;
+    struct alula_error e;
+    pthread_t threads[4];
+    struct share shares[4];
+    (void)state;
+    assert_ok(jinja_parse(&j, text, sizeof text - 1, "t", &e), e);
+    for (int i = 0; i < 4; i++) {
+        shares[i].j = j;
+        assert_int_equal(pthread_create(&threads[i], NULL, render_often, &shares[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_true(shares[i].ok);
+    }
+    jinja_free(j);
+}
+
 /* What stood in the buffer before stays, and an error takes away only what the rendering added. */
 static void output_is_appended(void **state)
 {
@@ -326,10 +370,15 @@ static void output_is_appended(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_cases),    cmocka_unit_test(ceilings),
-        cmocka_unit_test(growing_is_cheap), cmocka_unit_test(bad_contexts),
-        cmocka_unit_test(broken_templates), cmocka_unit_test(bytes_that_are_no_text),
-        cmocka_unit_test(failing_memory),   cmocka_unit_test(output_is_appended),
+        cmocka_unit_test(hostile_cases),
+        cmocka_unit_test(ceilings),
+        cmocka_unit_test(growing_is_cheap),
+        cmocka_unit_test(bad_contexts),
+        cmocka_unit_test(broken_templates),
+        cmocka_unit_test(bytes_that_are_no_text),
+        cmocka_unit_test(failing_memory),
+        cmocka_unit_test(output_is_appended),
+        cmocka_unit_test(threads_share_a_template),
     };
     mem_setup();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,11 +109,19 @@ static bool passes(struct jj_run *r, struct jj_loop *l, struct jj_value v, bool 
     return true;
 }
 
+/* An element that was unpacked for the filter is a tuple from then on: loop.previtem shows it so. */
+static bool as_tuple(struct jj_run *r, struct jj_value *v)
+{
+    struct jj_items items;
+    return v->kind == JJ_TUPLE || (jj_iter_collect(r, *v, &items) && jj_items_list(r, &items, JJ_TUPLE, v));
+}
+
 static bool draw(struct jj_run *r, struct jj_loop *l, struct jj_value *ret, bool *got)
 {
     for (bool keep = false; !keep;) {
         if (!jj_iter_next(r, &l->it, ret, got)) return false;
         if (!*got || !l->def->test || l->drawn) return true;
+        if (l->def->target.items && !as_tuple(r, ret)) return false;
         if (!passes(r, l, *ret, &keep)) return false;
     }
     return true;

@@ -208,21 +208,28 @@ static bool sort_key(struct jj_run *r, struct jj_value v, struct jj_value attrib
     return !any_case || ret->kind != JJ_STR || jj_str_case(r, *ret, JJ_LOWER, ret);
 }
 
-static bool sort_items(struct jj_run *r, struct jj_items *items, struct jj_value attribute, bool any_case,
-                       bool reverse, struct jj_value *ret)
+/* Sorts by keys[i] of items[i]. */
+static bool sort_by(struct jj_run *r, struct jj_items *items, struct jj_value *keys, bool reverse,
+                    struct jj_value *ret)
 {
-    struct jj_value *keys = jj_array(r, items->n, sizeof *keys);
-    if (!keys) return false;
-    for (size_t i = 0; i < items->n; i++)
-        if (!sort_key(r, items->v[i], attribute, any_case, &keys[i])) return false;
     return jj_sort(r, items->v, keys, items->n, reverse) && jj_items_list(r, items, JJ_LIST, ret);
 }
 
+/* The keys are lists of one, as in the reference: what is equal need not be ordered then, two undefined
+ * values for one. */
 FILTER(filter_sort)
 {
     struct jj_items items;
-    return jj_iter_collect(r, self, &items) &&
-           sort_items(r, &items, a[2], !jj_truth(a[1]), jj_truth(a[0]), ret);
+    if (!jj_iter_collect(r, self, &items)) return false;
+    struct jj_value *keys = jj_array(r, items.n, sizeof *keys), *lists = jj_array(r, items.n, sizeof *lists);
+    if (!keys || !lists) return false;
+    for (size_t i = 0; i < items.n; i++) {
+        struct jj_items one = {.v = &keys[i], .n = 1};
+        if (!sort_key(r, items.v[i], a[2], !jj_truth(a[1]), &keys[i]) ||
+            !jj_items_list(r, &one, JJ_LIST, &lists[i]))
+            return false;
+    }
+    return sort_by(r, &items, lists, jj_truth(a[0]), ret);
 }
 
 FILTER(filter_dictsort)
@@ -234,13 +241,16 @@ FILTER(filter_dictsort)
         return jj_fail(r, ALULA_FORMAT, "dictsort: the value is not a mapping but '%s'", jj_kind_name(self));
     if (!by_value && a[1].kind != JJ_MISSING && !(a[1].kind == JJ_STR && jj_str_is(a[1].s, "key")))
         return jj_fail(r, ALULA_FORMAT, "dictsort: 'by' must be 'key' or 'value'");
+    struct jj_value *keys = jj_array(r, self.d->n, sizeof *keys);
+    if (!keys) return false;
     for (uint32_t i = 0; i < self.d->n; i++) {
+        const struct jj_pair *p = &self.d->pairs[i];
         struct jj_value pair;
-        if (!jj_pair_tuple(r, self.d->pairs[i].key, self.d->pairs[i].value, &pair) ||
-            !jj_items_add(r, &pairs, pair))
+        if (!jj_pair_tuple(r, p->key, p->value, &pair) || !jj_items_add(r, &pairs, pair) ||
+            !sort_key(r, by_value ? p->value : p->key, missing, !jj_truth(a[0]), &keys[i]))
             return false;
     }
-    return sort_items(r, &pairs, jj_int(by_value), !jj_truth(a[0]), jj_truth(a[2]), ret);
+    return sort_by(r, &pairs, keys, jj_truth(a[2]), ret);
 }
 
 /* The first of the least or greatest. */

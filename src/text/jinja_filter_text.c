@@ -287,10 +287,13 @@ FILTER(filter_round)
     if (precision < 0 || (!common && precision > 22)) return jj_unsupported(r, "round with this precision");
     if (common && jj_is_int(self)) return jj_from_int128(r, jj_int128(self), ret);
     double f = jj_to_double(self), scale = pow(10, (double)precision);
+    if (!common && !isfinite(f * scale))
+        return jj_fail(r, ALULA_FORMAT, "round: the value has no %s", up ? "ceil" : "floor");
     if (common)
         *ret = jj_float(round_common(f, precision > 100 ? 100 : (int)precision));
     else
-        *ret = jj_float((up ? ceil(f * scale) : floor(f * scale)) / scale);
+        *ret = jj_float(((up ? ceil(f * scale) : floor(f * scale)) + 0.0) /
+                        scale); /* no -0.0, as through an int */
     return true;
 }
 

@@ -113,18 +113,20 @@ static bool raw_tag(const struct jj_lex *x, size_t pos, const char *word, bool p
 /* Behind {% raw %}: everything up to endraw is one piece. */
 static bool raw_text(struct jj_lex *x, const char **p, size_t *n)
 {
+    *p = x->src + x->pos;
     for (size_t i = x->pos; i + 1 < x->n; i++) {
         if (!at(x, i, "{%")) continue;
         char sign = sign_at(x, i + 2), end_sign;
         size_t mark;
         if (!raw_tag(x, i + 2 + (sign != 0), "endraw", true, &mark, &end_sign)) continue;
-        *p = x->src + x->pos;
         *n = strip_piece(x, *p, i - x->pos, sign, false);
         advance(x, mark);
         close_tag(x, end_sign ? 3 : 2, end_sign, true);
         return true;
     }
-    return jj_lex_fail(x, ALULA_FORMAT, x->tag_line, "'raw' is never closed by 'endraw'");
+    *n = 0;
+    /* As in jinja2, where nothing follows nothing is missed; the same for a comment. */
+    return x->pos == x->n || jj_lex_fail(x, ALULA_FORMAT, x->tag_line, "'raw' is never closed by 'endraw'");
 }
 
 static bool skip_comment(struct jj_lex *x)
@@ -168,7 +170,7 @@ bool jj_lex_text(struct jj_lex *x, const char **p, size_t *n, enum jj_tag *tag)
         x->in_raw = true;
     }
     if (what != '#') return true;
-    *tag = x->pos == x->n && !sign ? JJ_TAG_NONE : JJ_TAG_MORE;
+    *tag = x->pos == x->n ? JJ_TAG_NONE : JJ_TAG_MORE;
     return *tag == JJ_TAG_NONE || skip_comment(x);
 }
 

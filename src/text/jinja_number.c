@@ -307,6 +307,8 @@ static bool repeat(struct jj_run *r, struct jj_value v, __int128 times, struct j
 {
     size_t unit = v.kind == JJ_STR ? v.s->n : v.l->n,
            limit = v.kind == JJ_STR ? JINJA_OUTPUT_MAX : JJ_ITEMS_MAX;
+    if (times < INT64_MIN || times > INT64_MAX)
+        return jj_fail(r, ALULA_FORMAT, "a repetition of more than 63 bits");
     if (times < 0 || unit == 0) times = 0;
     if (times > (__int128)(limit / (unit ? unit : 1)))
         return jj_fail(r, ALULA_LIMIT, "the result of * has more than %zu %s", limit,
