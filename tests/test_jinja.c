@@ -21,13 +21,13 @@ static int64_t case_now(struct span line)
 }
 
 /* Parses and renders a case under the name "case". */
-static bool run_case(struct span line, struct span text, struct span context, struct buf *out,
+static bool run_case(struct span text, struct span context, int64_t now, struct buf *out,
                      struct alula_error *e)
 {
     struct jinja *j = NULL;
     buf_init(out, 0);
     if (!jinja_parse(&j, text.p, text.n, "case", e)) return false;
-    bool ok = jinja_render(j, context.p, context.n, case_now(line), out, e);
+    bool ok = jinja_render(j, context.p, context.n, now, out, e);
     jinja_free(j);
     return ok;
 }
@@ -77,7 +77,7 @@ static void run_file(const char *name, const char *need, int count, const struct
         struct span text = tmpl ? (struct span){tmpl->data, tmpl->len} : (struct span){own.p, own.n};
         struct buf out;
         struct alula_error e = {0};
-        bool ok = run_case(line, text, member(line, "context"), &out, &e);
+        bool ok = run_case(text, member(line, "context"), case_now(line), &out, &e);
         const char *wrong = judge(line, ok, &out, &e);
         if (wrong) {
             struct span title = member(line, "name");
@@ -151,8 +151,7 @@ static void corners(void **state)
         struct buf out;
         struct alula_error e;
         struct span nothing = {"{}", 2};
-        assert_ok(run_case(nothing, (struct span){cases[i].text, strlen(cases[i].text)}, nothing, &out, &e),
-                  e);
+        assert_ok(run_case((struct span){cases[i].text, strlen(cases[i].text)}, nothing, 0, &out, &e), e);
         assert_string_equal(out.data, cases[i].prints);
         buf_free(&out);
     }
@@ -184,8 +183,7 @@ static void syntax_errors_say_where(void **state)
         struct buf out;
         struct alula_error e;
         struct span nothing = {"{}", 2};
-        assert_false(
-            run_case(nothing, (struct span){cases[i].text, strlen(cases[i].text)}, nothing, &out, &e));
+        assert_false(run_case((struct span){cases[i].text, strlen(cases[i].text)}, nothing, 0, &out, &e));
         assert_string_equal(e.message, cases[i].says);
         buf_free(&out);
     }

@@ -229,6 +229,7 @@ static bool read_value(struct reader *x, struct jj_value *ret)
 
 bool jj_json_read(struct jj_run *r, const char *text, size_t n, const char *what, struct jj_value *ret)
 {
+    if (n == 0) text = "";
     struct reader x = {.r = r, .p = text, .end = text + n, .start = text, .what = what};
     if (n > JINJA_CONTEXT_MAX)
         return err_set(r->e, ALULA_LIMIT, "%s is %zu bytes long, the limit is %zu", what, n,
