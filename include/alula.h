@@ -52,6 +52,12 @@ struct alula_engine_options {
     bool exact;      /* float32 activations, the reference for every test; else the fast mode */
     bool no_mtp;     /* leave the head aside even if there is one */
     const char *mtp; /* take the head from this folder instead of the model's own; NULL = its own */
+    /* Drafts may come from a part of the vocabulary, by rows of the LM head that are kept once more: cheaper, and
+     * some of them worse or impossible; the text stays exact. Without a head all of this is ignored. */
+    int draft_vocab;          /* the first so many ids (common ones), special tokens and stop ids; 0 = all */
+    const int32_t *draft_ids; /* [n_draft_ids] or these, and the stop ids; NULL = not */
+    int n_draft_ids;
+    int draft_bits; /* those rows packed with so many bits (2 3 4 5 6 8); 0 = as the model stores them */
 };
 
 /* Opens a model folder. options NULL: all defaults. Reads headers, maps the weights, checks every tensor's
@@ -69,6 +75,7 @@ struct alula_engine_info {
     int max_context; /* positions the model was made for */
     bool has_mtp;    /* a head is bound: depth > 0 is possible */
     bool exact;
+    int draft_vocab;         /* ids that drafts come from; 0 = all, by the LM head itself */
     const int32_t *stop_ids; /* [n_stop_ids] */
     int n_stop_ids;
 };
@@ -142,6 +149,7 @@ struct alula_session_options {
     const char *const *stop; /* [n_stop] texts that end an answer, not empty; copied */
     int n_stop;              /* at most 16 */
     bool ignore_stop_ids;    /* go on after the model's own stop ids */
+    bool draft_whole;        /* draft by the LM head itself, even if the engine has a draft vocabulary */
     /* Constrains the answer, NULL = not. Called for each place before its token is drafted or drawn, with the
      * n tokens of the answer before it (drafts under test included). Returns one bit for each id (id i is bit
      * i%32 of word i/32, (vocab+31)/32 words, valid until the next call), or NULL if all are allowed. The
@@ -194,6 +202,7 @@ const int32_t *alula_session_tokens(const struct alula_session *session, size_t 
 struct alula_stats {
     int64_t prompt_tokens, tokens; /* read; given, stop ids left out */
     int64_t cycles;                /* verifications */
+    int64_t covered;               /* of tokens: those that the draft vocabulary holds */
     int64_t drafted[ALULA_DEPTH_MAX], tested[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
     double prefill_s, decode_s;                   /* wall seconds */
     double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */

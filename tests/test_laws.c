@@ -1,5 +1,5 @@
-/* Exactness counted: what speculation emits is distributed as the target alone would draw it, for both laws,
- * and a broken rule is caught by the very same count.
+/* Exactness counted: what speculation emits is distributed as the target alone would draw it, for both
+ * laws, and a broken rule is caught by the very same count.
  *
  * A made-up language of 12 tokens stands in for the model: the logits of a place depend on the last two
  * tokens, the head's logits are the same ones disturbed. So every distribution is known exactly, and so is
@@ -45,6 +45,8 @@ static void language(const int32_t *said, bool head, float *logits)
                  far = rng_place((uint64_t)said[-2] + 100, (uint64_t)i);
         logits[i] = (float)(3 * rng_uniform(key, RNG_TARGET) + 2 * rng_uniform(far, RNG_TARGET));
         if (head) logits[i] += (float)(1.6 * rng_uniform(key, RNG_DRAFT) - 0.8);
+        /* The head drafts from a part of the vocabulary. */
+        if (head && (i == 2 || i == 9)) logits[i] = -INFINITY;
     }
 }
 
@@ -84,8 +86,8 @@ static void tables_free(struct tables *t)
     mem_free(t);
 }
 
-/* The cycle in small: drafts of random depth, acceptance, correction or bonus. text: [TOKENS + 2], two given.
- * Returns the share of tested drafts that were kept. */
+/* The cycle in small: drafts of random depth, acceptance, correction or bonus. text: [TOKENS + 2], two
+ * given. Returns the share of tested drafts that were kept. */
 static double speculate(const struct tables *t, const struct law *law, rule *test, int32_t *text)
 {
     int kept = 0, tested = 0;
@@ -119,8 +121,8 @@ static double chi_p(double chi, int df)
 }
 
 /* Chi-square of all triples (before last, last, next) against the exact conditional probabilities: single
- * tokens in their context, and with that the joint law of two successive ones. Cells that expect under 8 are
- * pooled; a token of probability 0 fails at once. */
+ * tokens in their context, and with that the joint law of two successive ones. Cells that expect under 8
+ * are pooled; a token of probability 0 fails at once. */
 static double test_of_fit(const struct tables *t, const int32_t *text)
 {
     static int count[VOCAB][VOCAB][VOCAB];

@@ -192,8 +192,8 @@ static void test_cut_character_is_replaced(void **state)
 
 /* ---- what ends it -------------------------------------------------------------------------------------- */
 
-/* Any piece of an answer, taken as a stop text, ends it right before that piece: across tokens, inside a run
- * of accepted drafts. */
+/* Any piece of an answer, taken as a stop text, ends it right before that piece: across tokens, inside a
+ * run of accepted drafts. */
 static void test_stop_text_ends_at_the_right_byte(void **state)
 {
     (void)state;
@@ -228,8 +228,8 @@ static void test_unfinished_stop_text_is_given_out(void **state)
     assert_int_equal(a.finish, ALULA_LENGTH);
 }
 
-/* A stop id ends the answer, is no part of it, and stays in the timeline; told to, the session goes on behind
- * it. */
+/* A stop id ends the answer, is no part of it, and stays in the timeline; told to, the session goes on
+ * behind it. */
 static void test_stop_ids(void **state)
 {
     (void)state;
@@ -297,8 +297,8 @@ static void test_limits(void **state)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-/* A second prompt goes on where the answer stopped (its last token unread, or cut out of an accepted run by a
- * stop text): the next answer is the one that a fresh session gives to all of it. */
+/* A second prompt goes on where the answer stopped (its last token unread, or cut out of an accepted run by
+ * a stop text): the next answer is the one that a fresh session gives to all of it. */
 static void test_turns_equal_one_prompt(void **state)
 {
     (void)state;
@@ -431,6 +431,59 @@ static void test_counters(void **state)
         assert_true(st.prefill_s > 0 && st.decode_s >= st.draft_s + st.verify_s + st.accept_s + st.repair_s);
     }
     alula_session_free(s);
+    alula_free(ids);
+}
+
+/* The engine's draft vocabulary: chosen by number or by list, stop and special ids always in it; sessions
+ * may leave it aside. */
+static void test_draft_vocabulary(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct alula_engine *g;
+    struct alula_engine_info info;
+    struct answer plain, a;
+    struct alula_stats st;
+    size_t n;
+    int32_t *ids = ids_of(verse, &n);
+    answer(engine, options(0, 40), ids, n, &plain);
+    struct alula_engine_options o = {.mtp = "models/tiny-donor", .draft_vocab = 600, .draft_bits = 4};
+    assert_ok(alula_engine_open(&g, "models/tiny-trunk", &o, &e), e);
+    alula_engine_describe(g, &info);
+    assert_in_range(info.draft_vocab, 601, 700);
+    for (int whole = 0; whole < 2; whole++) {
+        struct alula_session_options so = options(3, 40);
+        so.draft_whole = whole;
+        struct alula_session *s = session_open(g, so);
+        prompt(s, ids, n);
+        finish_answer(s, &a);
+        assert_int_equal(a.n, 40);
+        assert_memory_equal(a.tokens, plain.tokens, sizeof(int32_t) * 40);
+        alula_session_stats(s, &st);
+        int held = 0;
+        for (int i = 0; i < a.n; i++) held += whole || draft_vocab_has(g->drafts, a.tokens[i]);
+        assert_int_equal(st.covered, held);
+        assert_true(whole ? held == 40 : held < 40 && held > 10);
+        alula_session_free(s);
+    }
+    for (int i = 0; i < info.n_stop_ids; i++) assert_true(draft_vocab_has(g->drafts, info.stop_ids[i]));
+    alula_engine_close(g);
+    o = (struct alula_engine_options){
+        .mtp = "models/tiny-donor", .draft_ids = (int32_t[]){9, 8}, .n_draft_ids = 2};
+    assert_ok(alula_engine_open(&g, "models/tiny-trunk", &o, &e), e);
+    alula_engine_describe(g, &info);
+    assert_int_equal(info.draft_vocab, 2 + info.n_stop_ids);
+    answer(g, options(2, 40), ids, n, &a);
+    assert_memory_equal(a.tokens, plain.tokens, sizeof(int32_t) * 40);
+    alula_engine_close(g);
+    g = NULL;
+    o.n_draft_ids = -1;
+    assert_false(alula_engine_open(&g, "models/tiny-trunk", &o, &e));
+    assert_non_null(strstr(e.message, "n_draft_ids is -1"));
+    o = (struct alula_engine_options){.mtp = "models/tiny-donor", .draft_vocab = 5000};
+    assert_false(alula_engine_open(&g, "models/tiny-trunk", &o, &e));
+    assert_non_null(strstr(e.message, "draft_vocab is 5000, expected 0 (all) to 2048"));
+    assert_null(g);
     alula_free(ids);
 }
 
@@ -568,6 +621,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_prompt_goes_on),
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_draft_vocabulary),
         cmocka_unit_test(test_bad_options_are_named),
         cmocka_unit_test(test_bad_prompts_change_nothing),
         cmocka_unit_test(test_creation_without_memory),

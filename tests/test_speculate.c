@@ -1,5 +1,5 @@
-/* The speculative cycle: transcripts of the original, text equal to plain decoding's bit for bit, state equal
- * to a replay after every pattern of acceptance, and no allocation. */
+/* The speculative cycle: transcripts of the original, text equal to plain decoding's bit for bit, state
+ * equal to a replay after every pattern of acceptance, and no allocation. */
 #include <string.h>
 
 #include "decode/speculate.h"
@@ -13,6 +13,9 @@ struct player {
     struct speculator s;
     struct cycle last;
 };
+
+/* Drafts of all players come from this, if it is set. */
+static struct draft_vocab *drafts;
 
 static struct alula_sampling greedy(void)
 {
@@ -30,6 +33,7 @@ static void player_open(struct player *p, const struct model *m, int depth, int 
     p->s.timeline = &p->t;
     p->s.sampler = p->sampler;
     p->s.law = (struct law){set.law ? set.law : ALULA_LAW_COUPLED, set.seed};
+    p->s.drafts = depth ? drafts : NULL;
     depth_init(&p->s.depth, depth);
     assert_ok(speculator_create(&p->s, &e), e);
 }
@@ -71,10 +75,7 @@ static void player_text(struct player *p, const int32_t *prompt, int n_prompt, i
 }
 
 /* Token i of a text that means nothing. */
-static int32_t babble(int i, int vocab)
-{
-    return (int32_t)((7919u * (unsigned)i + 13u) % (unsigned)vocab);
-}
+static int32_t babble(int i, int vocab) { return (int32_t)((7919u * (unsigned)i + 13u) % (unsigned)vocab); }
 
 /* ---- against the original ------------------------------------------------------------------------------ */
 
@@ -82,17 +83,17 @@ enum { ORACLE_TOKENS = 48 };
 
 static void check_cycle(struct player *p, const json_t *cycle, int n_prompt, const json_t *table)
 {
-    int32_t drafts[8], emitted[8];
+    int32_t guesses[8], emitted[8];
     int at = (int)json_integer_value(json_object_get(cycle, "primary_index"));
-    int n_drafts = json_ints(json_object_get(cycle, "drafts"), drafts, 8);
+    int n_drafts = json_ints(json_object_get(cycle, "drafts"), guesses, 8);
     int n = json_ints(json_object_get(cycle, "emitted"), emitted, 8);
     assert_int_equal(p->t.len, n_prompt + at + 1);
     assert_int_equal(player_step(p, ORACLE_TOKENS - at - 1), n);
     assert_int_equal(p->last.n_drafted, n_drafts);
     assert_int_equal(p->last.n_accepted, json_integer_value(json_object_get(cycle, "accepted")));
     for (int i = 0; i < n_drafts; i++) {
-        assert_int_equal(p->s.q[i].ids[0], drafts[i]);
-        assert_int_equal(drafts[i],
+        assert_int_equal(p->s.q[i].ids[0], guesses[i]);
+        assert_int_equal(guesses[i],
                          json_integer_value(json_array_get(json_array_get(table, (size_t)at), (size_t)i)));
     }
     assert_memory_equal(p->t.ids + n_prompt + at + 1, emitted, (size_t)n * sizeof *emitted);
@@ -301,7 +302,93 @@ static void test_text_equals_plain_text_random(void **state)
     check_folder(data_path("oracle-f32"), NULL, (int[]){1, 3, 64, 511, 5}, 5, 24);
 }
 
-/* ---- state after any pattern of acceptance ------------------------------------------------------------- */
+/* Drafts from a part of the vocabulary, by a head of its own: none from outside, the same text. */
+static void check_draft_vocab(const struct rig *g, int first, int bits)
+{
+    struct alula_error e;
+    int32_t ids[2048], plain[40];
+    struct player p;
+    int n = 0;
+    for (int id = first; id > 0; id--) ids[n++] = id - 1; /* any order */
+    ids[n++] = g->c->vocab - 1;
+    ids[n++] = 0; /* twice */
+    assert_ok(draft_vocab_create(&drafts, &g->weights->lm_head, ids, n, bits, &e), e);
+    assert_int_equal(drafts->n, first + 1);
+    assert_true(draft_vocab_has(drafts, 0) && draft_vocab_has(drafts, g->c->vocab - 1) &&
+                !draft_vocab_has(drafts, first));
+    struct alula_sampling set = greedy();
+    for (int hot = 0; hot < 2; hot++) {
+        set.temperature = 0.8 * hot;
+        plain_text(g, 9, 40, set, plain);
+        check_equal_text(g, 9, 40, 3, 2, 512, set, plain);
+        check_equal_text(g, 9, 40, ALULA_DEPTH_AUTO, 1, 512, set, plain);
+        player_open(&p, g->model, 2, 1, 512, set);
+        player_read(&p, plain, 20);
+        for (int i = 0; i < 10; i++) {
+            player_step(&p, 8);
+            for (int d = 0; d < p.last.n_drafted; d++)
+                for (int k = 0; k < p.s.q[d].n; k++) assert_true(draft_vocab_has(drafts, p.s.q[d].ids[k]));
+        }
+        player_close(&p);
+    }
+    draft_vocab_free(drafts);
+    drafts = NULL;
+}
+
+static void test_draft_vocabulary(void **state)
+{
+    (void)state;
+    struct rig g;
+    rig_open(&g, "models/tiny-trunk", "models/tiny-donor");
+    rig_passes(&g, NULL, 1, 8);
+    check_draft_vocab(&g, 700, 0);
+    check_draft_vocab(&g, 300, 4);
+    check_draft_vocab(&g, 1, 8);
+    rig_passes_end(&g);
+    rig_close(&g);
+    rig_open(&g, data_path("mtplx/golden/tiny-mtplx"), NULL); /* a head that is packed already */
+    rig_passes(&g, NULL, 1, 8);
+    check_draft_vocab(&g, 200, 0);
+    check_draft_vocab(&g, 200, 2);
+    rig_passes_end(&g);
+    rig_close(&g);
+}
+
+/* Rows are the LM head's own, byte for byte, unless they are packed: then no further off than a step of the
+ * code. */
+static void test_draft_head_rows(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct rig g;
+    float a[192], b[192];
+    rig_open(&g, "models/tiny-donor", NULL);
+    const struct matrix *lm = &g.weights->lm_head;
+    assert_int_equal(lm->cols, 192);
+    for (int bits = 0; bits <= 8; bits += 4) {
+        assert_ok(draft_vocab_create(&drafts, lm, (int32_t[]){77, 5, 2047}, 3, bits, &e), e);
+        for (uint32_t i = 0; i < 3; i++) {
+            double range = 0;
+            matrix_row_f32(lm, (uint32_t)drafts->ids[i], a);
+            matrix_row_f32(&drafts->head, i, b);
+            for (int k = 0; k < 192; k++) range = range > a[k] ? range : a[k] > -a[k] ? a[k] : -a[k];
+            assert_close(b, a, 192, bits == 0 ? 0 : 2.1 * range / ((1 << bits) - 1), "row of the draft head");
+        }
+        draft_vocab_free(drafts);
+    }
+    drafts = NULL;
+    assert_false(draft_vocab_create(&drafts, lm, (int32_t[]){5, 2048}, 2, 0, &e));
+    assert_non_null(strstr(e.message, "id 1 of the draft vocabulary is 2048, expected 0 to 2047"));
+    assert_false(draft_vocab_create(&drafts, lm, NULL, 0, 0, &e));
+    assert_non_null(strstr(e.message, "empty"));
+    assert_false(draft_vocab_create(&drafts, lm, (int32_t[]){5}, 1, 7, &e));
+    assert_non_null(strstr(e.message, "draft_bits is 7"));
+    assert_null(drafts);
+    rig_close(&g);
+}
+
+/* ---- state after any pattern of acceptance
+ * --------------------------------------------------------------------- */
 
 /* A replay reads the same tokens as a prompt; nothing in it was ever speculated. */
 static void check_replay(struct player *p, const struct rig *g)
@@ -359,8 +446,8 @@ static void test_state_equals_replay(void **state)
 }
 
 /* Cycles without drafts (what automatic depth does where drafts do not pay) let the head's pairs queue up,
- * more than the queue holds; the state is the same. A prompt behind an answer reads the answer's last token,
- * too. */
+ * more than the queue holds; the state is the same. A prompt behind an answer reads the answer's last
+ * token, too. */
 static void test_state_without_drafts_and_over_turns(void **state)
 {
     (void)state;
@@ -451,6 +538,8 @@ int main(void)
         cmocka_unit_test(test_counts_of_mtplx),
         cmocka_unit_test(test_text_equals_plain_text_tiny),
         cmocka_unit_test(test_text_equals_plain_text_random),
+        cmocka_unit_test(test_draft_vocabulary),
+        cmocka_unit_test(test_draft_head_rows),
         cmocka_unit_test(test_state_equals_replay),
         cmocka_unit_test(test_state_without_drafts_and_over_turns),
         cmocka_unit_test(test_failed_cycle_changes_nothing),

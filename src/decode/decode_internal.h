@@ -17,7 +17,8 @@ struct alula_engine {
     struct chat_template *chat; /* or NULL, and then chat_error says why not */
     struct alula_error chat_error;
     bool has_mtp, exact;
-    size_t token_bytes_max; /* of the longest token */
+    struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
+    size_t token_bytes_max;     /* of the longest token */
 };
 
 struct alula_session {

@@ -46,8 +46,8 @@ static double estimate(double hits, double trials, double prior)
     return (hits + PRIOR_WEIGHT * prior) / (trials + PRIOR_WEIGHT);
 }
 
-/* Of steps at depth d, given that all before survived: the share that is taken and right. What is known of a depth is a guess
- * at the next. */
+/* Of steps at depth d, given that all before survived: the share that is taken and right. What is known of
+ * a depth is a guess at the next. */
 static double acceptance(const struct depth_policy *p, int d)
 {
     double a = PRIOR;
@@ -72,8 +72,8 @@ static double draft_cost(const struct depth_policy *p, int d)
     return c->n ? c->typical : other->n ? other->typical : GUESSED_SHARE * p->rest[0].typical;
 }
 
-/* Seconds of a cycle with n drafts, drafting aside. What was not measured lies on the line through the nearest
- * below and the largest measured, or through a guess; and more rows never cost less. */
+/* Seconds of a cycle with n drafts, drafting aside. What was not measured lies on the line through the
+ * nearest below and the largest measured, or through a guess; and more rows never cost less. */
 static double rest_cost(const struct depth_policy *p, int n)
 {
     int low = n, high = ALULA_DEPTH_MAX;
@@ -89,8 +89,8 @@ static double rest_cost(const struct depth_policy *p, int n)
     return cost;
 }
 
-/* The best that drafts n+1, n+2, ... can add, in tokens, at the going rate: the prefix before them survives with
- * probability s. Looks ahead, because two more rows may cost hardly more than one. */
+/* The best that drafts n+1, n+2, ... can add, in tokens, at the going rate: the prefix before them survives
+ * with probability s. Looks ahead, because two more rows may cost hardly more than one. */
 static double prospect(const struct depth_policy *p, int n, double s)
 {
     double best = 0, gain = 0, cost = 0, reached = 1;
@@ -132,8 +132,8 @@ static int best_depth(const struct depth_policy *p, double *ret_rate)
     return best;
 }
 
-/* What is never tried is never known: of the depths that the budget can afford to try, the one that is longest untried for
- * what it costs; -1 = none. */
+/* What is never tried is never known: of the depths that the budget can afford to try, the one that is
+ * longest untried for what it costs; -1 = none. */
 static int choose_probe(const struct depth_policy *p, int best)
 {
     int probe = -1;

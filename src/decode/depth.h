@@ -15,7 +15,8 @@
 #define DEPTH_SAMPLES 9
 #define DEPTH_BUCKETS 8
 
-/* The last few measurements, and of them the value that a third do not exceed: hiccups of the machine do not move it. */
+/* The last few measurements, and of them the value that a third do not exceed: hiccups of the machine do
+ * not move it. */
 struct depth_cost {
     double sample[DEPTH_SAMPLES];
     int n, next;
@@ -50,9 +51,9 @@ void depth_init(struct depth_policy *p, int depth);
 void depth_begin(struct depth_policy *p, int max);
 /* Is it worth asking the head for one more? */
 bool depth_wants_more(struct depth_policy *p);
-/* Is what the head offers, with this confidence (share of its best token), worth a row of verification? To be
- * asked before the draft is drawn: an answer that knew the draft would bend the distribution. true counts it
- * as drafted. */
+/* Is what the head offers, with this confidence (share of its best token), worth a row of verification? To
+ * be asked before the draft is drawn: an answer that knew the draft would bend the distribution. true
+ * counts it as drafted. */
 bool depth_takes(struct depth_policy *p, double confidence);
 /* How it went: n_accepted of the n drafts survived; n_steps of the head were run, seconds each; the rest of
  * the cycle. */

@@ -1,16 +1,12 @@
 /* engine.c - a model folder, opened once: trunk, head, tokenizer, chat template. Owns their lifetimes; must
  * not know sessions. Immutable once opened, so any number of threads may use it. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "artifact/contract.h"
 #include "base/mem.h"
 #include "decode/decode_internal.h"
 
-const char *alula_version(void)
-{
-    return ALULA_VERSION;
-}
+const char *alula_version(void) { return ALULA_VERSION; }
 
 /* Opens the folders and binds the weights. The head comes from options->mtp, else from the model's own
  * folder, else there is none. */
@@ -47,6 +43,36 @@ static bool open_text(struct alula_engine *g, const char *dir, struct alula_erro
     return true;
 }
 
+/* The ids that drafts come from, by the options: a list, or the first ids and added tokens; the stop ids in
+ * any case. */
+static int choose_draft_ids(const struct alula_engine *g, const struct alula_engine_options *o, int32_t *ids)
+{
+    const struct config *c = model_config(g->model);
+    int n = 0, first = o->draft_vocab > 0 ? o->draft_vocab : c->vocab;
+    for (int i = 0; i < o->n_draft_ids; i++) ids[n++] = o->draft_ids[i];
+    for (int id = 0; !o->draft_ids && id < c->vocab; id++)
+        if (id < first || tokenizer_is_special(g->tokenizer, id)) ids[n++] = id;
+    for (int i = 0; i < c->n_stop_ids; i++) ids[n++] = c->stop_ids[i];
+    return n;
+}
+
+static bool create_drafts(struct alula_engine *g, const struct alula_engine_options *o, struct alula_error *e)
+{
+    int vocab = model_config(g->model)->vocab;
+    if (o->draft_vocab < 0 || o->draft_vocab > vocab)
+        return err_set(e, ALULA_USAGE, "draft_vocab is %d, expected 0 (all) to %d", o->draft_vocab, vocab);
+    if (o->n_draft_ids < 0 || o->n_draft_ids > vocab || (o->n_draft_ids > 0 && !o->draft_ids))
+        return err_set(e, ALULA_USAGE, "n_draft_ids is %d, expected 0 to %d and that many ids",
+                       o->n_draft_ids, vocab);
+    if (!model_has_mtp(g->model) || (!o->draft_vocab && !o->draft_ids && !o->draft_bits)) return true;
+    int32_t *ids = mem_zalloc((size_t)vocab + STOP_IDS_MAX, sizeof *ids);
+    if (!ids) return err_set(e, ALULA_NOMEM, "no memory for a draft vocabulary");
+    bool ok = draft_vocab_create(&g->drafts, &g->weights->lm_head, ids, choose_draft_ids(g, o, ids),
+                                 o->draft_bits, e);
+    mem_free(ids);
+    return ok;
+}
+
 bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct alula_engine_options *options,
                        struct alula_error *e)
 {
@@ -58,7 +84,8 @@ bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct 
                        o.mtp);
     struct alula_engine *g = mem_zalloc(1, sizeof *g);
     if (!g) return err_set(e, ALULA_NOMEM, "no memory for an engine");
-    if (!bind_weights(g, dir, &o, e) || !create_model(g, o.exact ? MODEL_EXACT : MODEL_FAST, e) || !open_text(g, dir, e)) {
+    if (!bind_weights(g, dir, &o, e) || !create_model(g, o.exact ? MODEL_EXACT : MODEL_FAST, e) ||
+        !open_text(g, dir, e) || !create_drafts(g, &o, e)) {
         alula_engine_close(g);
         return false;
     }
@@ -71,6 +98,7 @@ bool alula_engine_open(struct alula_engine **ret, const char *dir, const struct 
 void alula_engine_close(struct alula_engine *g)
 {
     if (!g) return;
+    draft_vocab_free(g->drafts);
     chat_template_close(g->chat);
     tokenizer_close(g->tokenizer);
     model_free(g->model);
@@ -91,6 +119,7 @@ void alula_engine_describe(const struct alula_engine *g, struct alula_engine_inf
         .max_context = c->max_position,
         .has_mtp = g->has_mtp,
         .exact = g->exact,
+        .draft_vocab = g->drafts ? g->drafts->n : 0,
         .stop_ids = c->stop_ids,
         .n_stop_ids = c->n_stop_ids,
     };
@@ -140,7 +169,4 @@ bool alula_render_chat(const struct alula_engine *g, const char *json, size_t le
     return true;
 }
 
-void alula_free(void *p)
-{
-    mem_free(p);
-}
+void alula_free(void *p) { mem_free(p); }

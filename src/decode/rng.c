@@ -1,8 +1,8 @@
 /* rng.c - counter-based random numbers. Owns the mixing; must not know what they are used for.
  *
  * A place's key is the seed and the position, mixed twice so that neighbouring seeds and positions share
- * nothing. A lane's number is the mix of key + lane times an odd constant: the SplitMix generator entered at
- * an arbitrary index. Mixing is a bijection with full avalanche, so distinct lanes of a place never give
+ * nothing. A lane's number is the mix of key + lane times an odd constant: the SplitMix generator entered
+ * at an arbitrary index. Mixing is a bijection with full avalanche, so distinct lanes of a place never give
  * equal words. */
 #include "decode/rng.h"
 
@@ -17,10 +17,7 @@ static inline uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-static inline double unit(uint64_t word)
-{
-    return ((double)(word >> 11) + 0.5) * 0x1p-53;
-}
+static inline double unit(uint64_t word) { return ((double)(word >> 11) + 0.5) * 0x1p-53; }
 
 uint64_t rng_place(uint64_t seed, uint64_t position)
 {
@@ -37,7 +34,7 @@ int rng_race(uint64_t place, const int32_t *ids, const double *w, int n)
     double best = INFINITY;
     int winner = 0;
     for (int i = 0; i < n; i++) {
-        /* E = -log(1 - v) >= v: a runner with v >= best * w cannot win, which saves nearly all logarithms. */
+        /* E = -log(1 - v) >= v: a runner with v >= best * w cannot win, which saves most logarithms. */
         double v = unit(mix(place + GOLDEN * (uint64_t)(uint32_t)ids[i]));
         if (!(w[i] > 0) || v >= best * w[i]) continue;
         double t = -log1p(-v) / w[i];

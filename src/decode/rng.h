@@ -1,8 +1,8 @@
 /* rng.h - random numbers that depend on where they are used, not on how many were drawn before.
  *
  * A number is a function of (seed, position, lane): position is the index of a token in its timeline, lane
- * says what the number is for. So the same place gets the same noise whatever was drafted, rejected, batched
- * or threaded on the way to it. */
+ * says what the number is for. So the same place gets the same noise whatever was drafted, rejected,
+ * batched or threaded on the way to it. */
 #ifndef DECODE_RNG_H
 #define DECODE_RNG_H
 
@@ -19,10 +19,10 @@ enum rng_lane {
 uint64_t rng_place(uint64_t seed, uint64_t position);
 /* Uniform in (0, 1), never 0 nor 1: 53 bits, centred. */
 double rng_uniform(uint64_t place, enum rng_lane lane);
-/* Exponential race: id i finishes at E_i / w[i], where E_i is exponential noise that depends on place and id
- * alone. Returns the index of the first to finish, which is a draw from w / sum(w) (the Gumbel trick in other
- * clothes). Two weightings of one place that resemble each other mostly give the same id. w[i] >= 0, one of
- * them positive; n > 0. */
+/* Exponential race: id i finishes at E_i / w[i], where E_i is exponential noise that depends on place and
+ * id alone. Returns the index of the first to finish, which is a draw from w / sum(w) (the Gumbel trick in
+ * other clothes). Two weightings of one place that resemble each other mostly give the same id. w[i] >= 0,
+ * one of them positive; n > 0. */
 int rng_race(uint64_t place, const int32_t *ids, const double *w, int n);
 
 #endif

@@ -2,8 +2,8 @@
  * not know where the logits come from, nor what is done with a draw.
  *
  * Distributions are kept in ascending order of ids, so that two of them meet by merging, and cutting one
- * means finding the last id that stays and filtering in place: a bounded heap for top_k, a heap over the few
- * that can matter for top_p. */
+ * means finding the last id that stays and filtering in place: a bounded heap for top_k, a heap over the
+ * few that can matter for top_p. */
 #include "decode/sampler.h"
 
 #include <math.h>
@@ -302,8 +302,8 @@ bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allow
     if (!isfinite(max)) return false;
     for (int i = 0; i < out->n; i++) out->p[i] = exp((s->z[out->ids[i]] - max) / set->temperature);
     if (set->top_p < 1) keep_top_p(s, out);
-    /* The largest weight is exp(0): min_p is the bar itself. A weight that vanished in double precision goes
-     * with it. */
+    /* The largest weight is exp(0): min_p is the bar itself. A weight that vanished in double precision
+     * goes with it. */
     cut(out, set->min_p > 0 ? nextafter(set->min_p, 0) : 0, -1);
     double total = sum(out);
     for (int i = 0; i < out->n; i++) out->p[i] /= total;

@@ -2,9 +2,9 @@
  *
  * The chain, in this order: repetition penalty over prompt and answer (once per distinct token: logit*r if
  * negative, else logit/r); presence and frequency penalty over the answer; logit bias; allowed-token mask;
- * temperature (0 = all on the largest logit, lowest id on ties); top_k (lowest ids on ties); top_p on what is
- * left, renormalised (keep while the mass before a token < top_p, at least one); min_p (keep p >= min_p *
- * largest p); renormalise. In double precision. No full sort of the vocabulary. */
+ * temperature (0 = all on the largest logit, lowest id on ties); top_k (lowest ids on ties); top_p on what
+ * is left, renormalised (keep while the mass before a token < top_p, at least one); min_p (keep p >= min_p
+ * * largest p); renormalise. In double precision. No full sort of the vocabulary. */
 #ifndef DECODE_SAMPLER_H
 #define DECODE_SAMPLER_H
 
@@ -31,12 +31,12 @@ void sampler_dist_free(struct dist *d);
 /* Shapes a row of vocab logits. allowed: one bit per id (id i is bit i%32 of word i/32), NULL = every id.
  * false if nothing is left to draw from: no allowed token, or no finite logit. Allocates nothing. */
 bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allowed, struct dist *out);
-/* The share of the largest logit in softmax(logits), for judging a draft; exactness hangs on nothing here. */
+/* The share of the largest logit in softmax(logits), for judging a draft; exactness does not hang on it. */
 double sampler_confidence(const float *logits, int vocab);
 
 /* What the penalties look at. begin starts an answer: the one before it counts as prompt from then on. read
- * adds tokens of the prompt, push one of the answer; pop takes back the last n pushed, given in their order.
- * Nothing is kept when no penalty is on. */
+ * adds tokens of the prompt, push one of the answer; pop takes back the last n pushed, given in their
+ * order. Nothing is kept when no penalty is on. */
 void sampler_begin(struct sampler *s);
 void sampler_read(struct sampler *s, const int32_t *ids, size_t n);
 void sampler_push(struct sampler *s, int32_t id);

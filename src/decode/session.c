@@ -84,6 +84,7 @@ bool session_create_chunked(struct alula_session **ret, const struct alula_engin
     struct speculator *sp = &s->speculator;
     depth_init(&sp->depth, depth);
     sp->timeline = &s->timeline;
+    if (depth != 0 && !o.draft_whole) sp->drafts = engine->drafts;
     sp->mask = o.mask;
     sp->mask_arg = o.mask_arg;
     bool ok = sampler_create(&s->sampler, c->vocab, &o.sampling, e) &&
@@ -261,6 +262,8 @@ bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct 
     step.text_len = s->text.len;
     s->answering = step.finish == ALULA_RUNNING;
     s->stats.tokens += step.n_tokens;
+    for (int i = 0; i < step.n_tokens; i++)
+        s->stats.covered += !s->speculator.drafts || draft_vocab_has(s->speculator.drafts, step.tokens[i]);
     s->stats.decode_s += now() - begin;
     *ret = step;
     return true;
@@ -277,6 +280,7 @@ void alula_session_stats(const struct alula_session *s, struct alula_stats *ret)
     struct alula_stats stats = s->speculator.stats;
     stats.prompt_tokens = s->stats.prompt_tokens;
     stats.tokens = s->stats.tokens;
+    stats.covered = s->stats.covered;
     stats.prefill_s = s->stats.prefill_s;
     stats.decode_s = s->stats.decode_s;
     *ret = stats;

@@ -12,6 +12,7 @@
 
 #include "decode/accept.h"
 #include "decode/depth.h"
+#include "decode/draft_vocab.h"
 #include "decode/timeline.h"
 
 struct speculator {
@@ -21,7 +22,9 @@ struct speculator {
     struct depth_policy depth;
     const uint32_t *(*mask)(void *arg, const int32_t *answer, size_t n); /* see alula_session_options */
     void *mask_arg;
-    int answer; /* index of the answer's first token in the timeline */
+    const struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
+    float *scattered; /* [vocab] logits of drafts by id, -infinity where the draft vocabulary has none */
+    int answer;       /* index of the answer's first token in the timeline */
     struct dist p, q[ALULA_DEPTH_MAX];
     struct alula_stats stats; /* cycles, drafts and seconds of the cycles */
     /* Tests: the draft for a place of the timeline instead of the head's; -1 = the head's own. */
@@ -34,10 +37,10 @@ struct speculator {
 bool speculator_create(struct speculator *s, struct alula_error *e);
 void speculator_free(struct speculator *s);
 
-/* One cycle; right after a prompt, its first token alone. Wants at most max tokens (> 0, and room for them in
- * the context). The tokens lie behind the timeline's end, ids[len..len+*ret_n), 1 <= *ret_n <= drafts + 1,
- * and are part of it once kept. Fails if a place leaves nothing to draw (mask, broken logits); the timeline
- * is then as before. */
+/* One cycle; right after a prompt, its first token alone. Wants at most max tokens (> 0, and room for them
+ * in the context). The tokens lie behind the timeline's end, ids[len..len+*ret_n), 1 <= *ret_n <= drafts +
+ * 1, and are part of it once kept. Fails if a place leaves nothing to draw (mask, broken logits); the
+ * timeline is then as before. */
 struct cycle {
     int n_tokens, n_drafted, n_accepted;
     bool verified; /* false: the first token behind a prompt, whose logits were there already */

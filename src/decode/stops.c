@@ -1,9 +1,9 @@
 /* stops.c - finds stop texts byte by byte. Owns the matching automata and the held bytes; must not know
  * tokens.
  *
- * Each text has a Knuth-Morris-Pratt automaton: `at` is the length of its longest prefix that the stream ends
- * in. So what must be held back is exactly the longest `at`, and nothing is ever searched twice. A held
- * prefix is also what the stream ends in, so its bytes are read from the text itself. */
+ * Each text has a Knuth-Morris-Pratt automaton: `at` is the length of its longest prefix that the stream
+ * ends in. So what must be held back is exactly the longest `at`, and nothing is ever searched twice. A
+ * held prefix is also what the stream ends in, so its bytes are read from the text itself. */
 #include "decode/stops.h"
 
 #include <string.h>

@@ -17,8 +17,8 @@ struct stops;
 bool stops_create(struct stops **ret, const char *const *texts, int n, struct alula_error *e);
 void stops_free(struct stops *s);
 void stops_reset(struct stops *s);
-/* Takes len bytes of text; appends to out what may be shown (len + STOPS_LEN_MAX bytes at most). true: a stop
- * text is complete, out ends right before it, and what follows it was dropped. */
+/* Takes len bytes of text; appends to out what may be shown (len + STOPS_LEN_MAX bytes at most). true: a
+ * stop text is complete, out ends right before it, and what follows it was dropped. */
 bool stops_put(struct stops *s, const char *text, size_t len, struct buf *out);
 /* The stream ended without a stop: appends what was held. */
 void stops_end(struct stops *s, struct buf *out);

@@ -2,8 +2,8 @@
  * are drawn.
  *
  * Between calls, with n tokens read: the head's cache and the queue hold the n-1 true pairs (h_t, x_t+1) of
- * those tokens, in order, and `hidden` is h_n-1, whose partner is the next token. One draft step appends that
- * pair, which is true; further steps append pairs with hidden states that the head made up. After
+ * those tokens, in order, and `hidden` is h_n-1, whose partner is the next token. One draft step appends
+ * that pair, which is true; further steps append pairs with hidden states that the head made up. After
  * verification the cache is cut behind the first, and the true pairs queue up. */
 #include "decode/timeline.h"
 
@@ -12,10 +12,7 @@
 #include "artifact/config.h"
 #include "base/mem.h"
 
-static size_t hidden_of(const struct timeline *t)
-{
-    return (size_t)model_config(t->model)->hidden;
-}
+static size_t hidden_of(const struct timeline *t) { return (size_t)model_config(t->model)->hidden; }
 
 bool timeline_create(struct timeline *t, const struct model *m, struct pool *pool, int n_ctx, int chunk,
                      bool feeds_head, struct alula_error *e)
@@ -44,10 +41,7 @@ void timeline_free(struct timeline *t)
     *t = (struct timeline){0};
 }
 
-int timeline_unread(const struct timeline *t)
-{
-    return t->len - state_len(t->state);
-}
+int timeline_unread(const struct timeline *t) { return t->len - state_len(t->state); }
 
 void timeline_append(struct timeline *t, const int32_t *ids, size_t n)
 {
@@ -55,10 +49,7 @@ void timeline_append(struct timeline *t, const int32_t *ids, size_t n)
     t->len += (int)n;
 }
 
-void timeline_drop_unread(struct timeline *t)
-{
-    t->len = state_len(t->state);
-}
+void timeline_drop_unread(struct timeline *t) { t->len = state_len(t->state); }
 
 static void hand_over(struct timeline *t, int row)
 {
@@ -81,10 +72,7 @@ void timeline_read(struct timeline *t)
     hand_over(t, n - 1);
 }
 
-const float *timeline_logits(const struct timeline *t)
-{
-    return forward_logits(t->forward, t->last_row);
-}
+const float *timeline_logits(const struct timeline *t) { return forward_logits(t->forward, t->last_row); }
 
 void timeline_settle(struct timeline *t)
 {
@@ -118,7 +106,7 @@ void timeline_commit(struct timeline *t, int n)
 {
     state_keep(t->state, n);
     if (t->feeds_head) {
-        /* The pair of the token that was unread: the first draft step appended it, or it is still to come. */
+        /* The pair of the token that was unread: the first draft step appended it, or it is yet to come. */
         if (t->n_steps)
             state_mtp_cut(t->state, t->len - 1);
         else
@@ -130,9 +118,9 @@ void timeline_commit(struct timeline *t, int n)
     t->len += n;
 }
 
-void timeline_cancel(struct timeline *t, bool verified)
+void timeline_cancel(struct timeline *t)
 {
-    if (verified) state_keep(t->state, 0);
+    state_keep(t->state, 0);
     if (t->n_steps) state_mtp_cut(t->state, t->len - 2);
     t->n_steps = 0;
 }

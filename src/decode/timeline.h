@@ -2,9 +2,9 @@
  *
  * ids[0..len) is everything said so far, prompts and answers. The trunk has read all of it, or all but the
  * last, a token that was just drawn. The head's cache follows with the true pairs (hidden state after token
- * t, token t+1): what a draft left there, made from guessed hidden states, is replaced once the true ones are
- * known. Pairs wait in a short queue, so that the head reads its weights once for several of them, and not at
- * all while nothing is drafted. */
+ * t, token t+1): what a draft left there, made from guessed hidden states, is replaced once the true ones
+ * are known. Pairs wait in a short queue, so that the head reads its weights once for several of them, and
+ * not at all while nothing is drafted. */
 #ifndef DECODE_TIMELINE_H
 #define DECODE_TIMELINE_H
 
@@ -37,8 +37,8 @@ void timeline_free(struct timeline *t);
 int timeline_unread(const struct timeline *t);
 /* Appends n tokens, unread. The caller has checked ids and room. */
 void timeline_append(struct timeline *t, const int32_t *ids, size_t n);
-/* Reads the next chunk of what is unread. Once nothing is, timeline_logits has the row behind the last token,
- * until the next pass. */
+/* Reads the next chunk of what is unread. Once nothing is, timeline_logits has the row behind the last
+ * token, until the next pass. */
 void timeline_read(struct timeline *t);
 const float *timeline_logits(const struct timeline *t);
 /* Forgets what was appended and not read. */
@@ -52,10 +52,10 @@ const float *timeline_draft(struct timeline *t);
 /* The trunk reads the last token and the n drafts behind it, in one pass; forward_logits(forward, i) is the
  * row behind the i-th of them. */
 void timeline_verify(struct timeline *t, int n_drafts);
-/* After that: ids[len..len+n) are now part of the timeline, the last one unread; drafts beyond are forgotten,
- * in the trunk's state and in the head's cache. 1 <= n <= n_drafts + 1. */
+/* After that: ids[len..len+n) are now part of the timeline, the last one unread; drafts beyond are
+ * forgotten, in the trunk's state and in the head's cache. 1 <= n <= n_drafts + 1. */
 void timeline_commit(struct timeline *t, int n);
 /* Or: nothing of the cycle counts. */
-void timeline_cancel(struct timeline *t, bool verified);
+void timeline_cancel(struct timeline *t);
 
 #endif

@@ -122,6 +122,7 @@ bool forward_create(struct forward **ret, const struct model *m, struct pool *po
     f->model = m;
     f->pool = pool;
     f->max_rows = max_rows;
+    forward_set_draft_head(f, NULL);
     f->map_bytes = layout(f, NULL);
     f->map = mem_map(f->map_bytes);
     if (!f->map) {

@@ -93,8 +93,12 @@ struct mtp_row {
     int32_t token;
 };
 void mtp_draft(struct forward *f, const struct mtp_row *rows, int n_rows);
-const float *mtp_logits(const struct forward *f, int r); /* [vocab] */
+const float *mtp_logits(const struct forward *f, int r); /* [vocab], or [rows] of the draft head */
 const float *mtp_hidden(const struct forward *f, int r); /* [hidden], by the contract's feedback */
+
+/* Drafts take their logits from this matrix [rows <= vocab][hidden] in place of the LM head; NULL ends it. It must
+ * outlive f. What the matrix's rows mean is the caller's affair. */
+void forward_set_draft_head(struct forward *f, const struct matrix *head);
 
 /* Tests and eval look inside: called after each step of each layer with [n_rows][width] values. tap NULL ends
  * it. what is

@@ -81,6 +81,7 @@ struct forward {
     const struct model *model;
     struct pool *pool;
     int max_rows;
+    const struct matrix *draft_head; /* what drafts take their logits from */
     forward_tap *tap;
     void *tap_arg;
 

@@ -97,14 +97,19 @@ void mtp_draft(struct forward *f, const struct mtp_row *rows, int n_rows)
     forward_tell(f, "hidden", layer, f->x, hidden);
     forward_norm(f, f->x, &w->norm, n_rows, f->u);
     forward_tell(f, "final", layer, f->u, hidden);
-    linear_run(f, f->u, n_rows, &(struct linear){&m->weights->lm_head, f->mtp_logits}, 1);
+    linear_run(f, f->u, n_rows, &(struct linear){f->draft_head, f->mtp_logits}, 1);
     feed_back(f);
     for (int r = 0; r < n_rows; r++) rows[r].state->mtp_len++;
 }
 
+void forward_set_draft_head(struct forward *f, const struct matrix *head)
+{
+    f->draft_head = head ? head : &f->model->weights->lm_head;
+}
+
 const float *mtp_logits(const struct forward *f, int r)
 {
-    return f->mtp_logits + (size_t)r * (size_t)f->model->config->vocab;
+    return f->mtp_logits + (size_t)r * f->draft_head->rows;
 }
 
 const float *mtp_hidden(const struct forward *f, int r) { return f->mtp_fed + (size_t)r * hidden_of(f); }
