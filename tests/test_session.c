@@ -99,7 +99,7 @@ static int32_t *ids_of(const char *text, size_t *ret_n)
 
 static const char verse[] = "And it came to pass in those days, that";
 
-/* ---- what is said -------------------------------------------------------------------------------------- */
+/* ---- what is said ------------------------------------------------------------------------------- */
 
 /* The text of the steps is the text of the tokens, at every depth. */
 static void test_text_is_the_text_of_the_tokens(void **state)
@@ -190,7 +190,7 @@ static void test_cut_character_is_replaced(void **state)
     alula_free(before);
 }
 
-/* ---- what ends it -------------------------------------------------------------------------------------- */
+/* ---- what ends it ------------------------------------------------------------------------------- */
 
 /* Any piece of an answer, taken as a stop text, ends it right before that piece: across tokens, inside a
  * run of accepted drafts. */
@@ -372,7 +372,7 @@ static void test_cancelled_prompt_goes_on(void **state)
     alula_free(ids);
 }
 
-/* ---- seeds and counters -------------------------------------------------------------------------------- */
+/* ---- seeds and counters ------------------------------------------------------------------------- */
 
 static void test_seeds(void **state)
 {

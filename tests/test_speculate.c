@@ -77,7 +77,7 @@ static void player_text(struct player *p, const int32_t *prompt, int n_prompt, i
 /* Token i of a text that means nothing. */
 static int32_t babble(int i, int vocab) { return (int32_t)((7919u * (unsigned)i + 13u) % (unsigned)vocab); }
 
-/* ---- against the original ------------------------------------------------------------------------------ */
+/* ---- against the original ----------------------------------------------------------------------- */
 
 enum { ORACLE_TOKENS = 48 };
 
@@ -234,7 +234,7 @@ static void test_counts_of_mtplx(void **state)
     rig_close(&g);
 }
 
-/* ---- against plain decoding ---------------------------------------------------------------------------- */
+/* ---- against plain decoding --------------------------------------------------------------------- */
 
 static void check_equal_text(const struct rig *g, int n_prompt, int n_text, int depth, int threads, int chunk,
                              struct alula_sampling set, const int32_t *plain)
@@ -387,8 +387,7 @@ static void test_draft_head_rows(void **state)
     rig_close(&g);
 }
 
-/* ---- state after any pattern of acceptance
- * --------------------------------------------------------------------- */
+/* ---- state after any pattern of acceptance ------------------------------------------------------ */
 
 /* A replay reads the same tokens as a prompt; nothing in it was ever speculated. */
 static void check_replay(struct player *p, const struct rig *g)
@@ -474,7 +473,7 @@ static void test_state_without_drafts_and_over_turns(void **state)
     rig_close(&g);
 }
 
-/* ---- failures ------------------------------------------------------------------------------------------ */
+/* ---- failures ----------------------------------------------------------------------------------- */
 
 struct mask_script {
     int fail_at; /* tokens of the answer at which nothing is allowed */

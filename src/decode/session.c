@@ -23,7 +23,7 @@ struct alula_session_options alula_session_defaults(void)
     return (struct alula_session_options){.sampling = {.top_p = 1, .repetition_penalty = 1}};
 }
 
-/* ---- creation ---- */
+/* ---- creation ----------------------------------------------------------------------------------- */
 
 static bool check_options(const struct alula_engine *engine, const struct alula_session_options *o,
                           struct alula_error *e)
@@ -121,7 +121,7 @@ void alula_session_free(struct alula_session *s)
     mem_free(s);
 }
 
-/* ---- prompt ---- */
+/* ---- prompt ------------------------------------------------------------------------------------- */
 
 static bool check_prompt(const struct alula_session *s, const int32_t *ids, size_t n, struct alula_error *e)
 {
@@ -187,7 +187,7 @@ bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
     return true;
 }
 
-/* ---- answer ---- */
+/* ---- answer ------------------------------------------------------------------------------------- */
 
 static bool is_stop_id(const struct alula_session *s, int32_t id)
 {
