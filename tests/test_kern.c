@@ -287,6 +287,9 @@ static void test_array_values(void **state)
                 fail_msg("op %d [%d] is %.9g, expected %.9g", op, i, (double)out[i], want[op]);
         }
     }
+    float large[3] = {1000, 999, -1000};
+    ref.softmax(large, 3);
+    assert_close(large, (const float[]){0.7310586f, 0.2689414f, 0}, 3, 1e-6, "softmax of large values");
     for (double x = -30; x < 40; x += 0.37)
         assert_true(fabs(kern_softplus((float)x) - log1p(exp((double)(float)x))) <= 1e-6 * (1 + fabs(x)));
     free(a), free(b);

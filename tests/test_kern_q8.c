@@ -4,6 +4,8 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "kern/kern.h"
 
@@ -39,22 +41,41 @@ static void put_scales(void *data, enum dtype t, size_t n)
     }
 }
 
-/* Exactly as many bytes as the matrix has, so that a sanitizer sees any read past them. */
+/* n bytes that end where an unreadable page begins: sanitizers do not see what vector instructions read. */
+static void *fenced(size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (n + page - 1) / page * page;
+    char *p = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mprotect(p + room, page, PROT_NONE), 0);
+    return p + room - n;
+}
+
+static void drop_fenced(const void *p, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = (n + page - 1) / page * page;
+    munmap((char *)p + n - room, room + page);
+}
+
+static size_t scale_count(const struct matrix *m) { return (size_t)m->rows * (m->cols / m->group); }
+
 static void matrix_fill(struct matrix *m)
 {
-    size_t n = matrix_row_bytes(m) * m->rows, n_scales = (size_t)m->rows * (m->cols / m->group);
-    unsigned char *data = malloc(n);
-    void *scales = malloc(n_scales * dtype_size(m->scale_type)),
-         *biases = malloc(n_scales * dtype_size(m->scale_type));
+    size_t n = matrix_row_bytes(m) * m->rows, scale_bytes = scale_count(m) * dtype_size(m->scale_type);
+    unsigned char *data = fenced(n);
+    void *scales = fenced(scale_bytes), *biases = fenced(scale_bytes);
     for (size_t i = 0; i < n; i++) data[i] = (unsigned char)(rnd() >> 3);
-    put_scales(scales, m->scale_type, n_scales);
-    put_scales(biases, m->scale_type, n_scales);
+    put_scales(scales, m->scale_type, scale_count(m));
+    put_scales(biases, m->scale_type, scale_count(m));
     m->data = data, m->scales = scales, m->biases = biases;
 }
 
 static void matrix_drop(struct matrix *m)
 {
-    free((void *)m->data), free((void *)m->scales), free((void *)m->biases);
+    size_t scale_bytes = scale_count(m) * dtype_size(m->scale_type);
+    drop_fenced(m->data, matrix_row_bytes(m) * m->rows);
+    drop_fenced(m->scales, scale_bytes);
+    drop_fenced(m->biases, scale_bytes);
 }
 
 /* Column i of a group of q8 codes, by the order that kern.h states. */
