@@ -1,0 +1,279 @@
+/* cmd_bench.c - alula bench: how fast a model decodes here, beside what the memory allows. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/term.h"
+#include "tune/bench.h"
+#include "tune/synth.h"
+
+struct bench_cli {
+    struct opt_shared shared;
+    int synthetic; /* choice, -1 = not asked for */
+    int layers, rounds, threads, draft_vocab;
+    double expert_overlap;
+    const char *acceptance;
+    bool exact, json;
+};
+
+static const struct bench_cli defaults = {
+    .shared = CLI_SHARED, .synthetic = -1, .rounds = 5, .acceptance = ".915,.803,.656"};
+
+#define AT(member) offsetof(struct bench_cli, member)
+static const struct opt table[] = {
+    {.name = "synthetic",
+     .arg = "SHAPE",
+     .type = OPT_CHOICE,
+     .offset = AT(synthetic),
+     .choices = "qwen3.5-35b-a3b",
+     .help = "Instead of a folder: random weights in the shape of this model, 4 bits, with an MTP head. All 40 layers "
+             "take 20 GB of memory."},
+    {.name = "layers",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(layers),
+     .min = 1,
+     .max = CONFIG_LAYERS_MAX,
+     .fallback = "the model's",
+     .help = "Layers of the synthetic model. Embedding and LM head stay whole, so fewer layers weigh them more."},
+    {.name = "expert-overlap",
+     .arg = "X",
+     .type = OPT_REAL,
+     .offset = AT(expert_overlap),
+     .min = 0,
+     .max = 1,
+     .fallback = "0",
+     .help = "Share of its experts that a token of the synthetic model has in common with its neighbour. 0 is the worst "
+             "case for a batch."},
+    {.name = "acceptance",
+     .arg = "A,B,..",
+     .type = OPT_STR,
+     .offset = AT(acceptance),
+     .fallback = ".915,.803,.656",
+     .help = "Simulated for MTP: the share of cycles in which the first draft, the first two, .. survive. Beyond the last "
+             "it goes on with the last two's ratio."},
+    {.name = "draft-vocab",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(draft_vocab),
+     .min = 1,
+     .max = CONFIG_VOCAB_MAX,
+     .fallback = "all",
+     .help = "Draft from N tokens, by as many rows of the LM head."},
+    {.name = "rounds",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(rounds),
+     .min = 1,
+     .max = BENCH_ROUNDS_MAX,
+     .fallback = "5",
+     .help = "Measure everything so often, in turn."},
+    {.name = "threads",
+     .letter = 't',
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(threads),
+     .min = 1,
+     .max = 256,
+     .fallback = "all CPUs",
+     .help = "Threads to compute with."},
+    {.name = "exact",
+     .type = OPT_FLAG,
+     .offset = AT(exact),
+     .help = "Compute with float32 activations: the reference, slower."},
+    {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    {.name = NULL},
+};
+
+static const struct opt_example examples[] = {
+    {"alula bench DIR", "Measures the model in DIR."},
+    {"alula bench --synthetic qwen3.5-35b-a3b --layers 8", "Needs no model: 8 of its 40 layers, 5 GB of memory."},
+    {NULL, NULL},
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------- */
+
+static void show_figure(struct buf *out, const char *unit, int digits, struct bench_figure f)
+{
+    buf_fmt(out, "  %9.*f %-5s (%.*f..%.*f)", digits, f.median, unit, digits, f.min, digits, f.max);
+}
+
+static void show_job(struct buf *out, const struct bench *b, const struct bench_job *job)
+{
+    static const struct {
+        const char *name;
+        bool ms; /* shown as time, else as tokens per second */
+        bool ratio;
+    } kinds[] = {
+        [BENCH_READ] = {"", false, false},
+        [BENCH_PLAIN] = {"plain decoding", false, false},
+        [BENCH_VERIFY] = {"verify, rows", true, false},
+        [BENCH_DRAFT] = {"draft step", true, false},
+        [BENCH_MTP] = {"MTP, depth", false, true},
+        [BENCH_PREFILL] = {"prefill, tokens", false, true},
+        [BENCH_SEQUENCES] = {"sequences", false, true},
+        [BENCH_SCALING] = {"threads", false, true},
+    };
+    char number[16] = "";
+    if (job->kind == BENCH_READ) return;
+    if (job->kind != BENCH_PLAIN && job->kind != BENCH_DRAFT) snprintf(number, sizeof number, "%d", job->n);
+    buf_fmt(out, "%-15s %3s", kinds[job->kind].name, number);
+    if (kinds[job->kind].ms)
+        show_figure(out, "ms", 2, bench_ms(b, job));
+    else
+        show_figure(out, "tok/s", 2, bench_tok_s(b, job));
+    if (kinds[job->kind].ratio) buf_fmt(out, ", %.2fx plain", bench_ratio(b, job).median);
+    if (job->bytes > 0) buf_fmt(out, ", %.0f %% of the bound", 100 * bench_bound_share(b, job).median);
+    if (job->kind == BENCH_VERIFY && job->experts > 0) buf_fmt(out, ", %.1f experts a layer", job->experts);
+    buf_byte(out, '\n');
+}
+
+static void show(struct buf *out, const struct bench *b)
+{
+    struct bench_figure read = bench_read_gbs(b);
+    const struct bench_job *plain = bench_find(b, BENCH_PLAIN, 1);
+    buf_fmt(out, "%d threads, %s, medians of %d rounds (lowest..highest)\n\n", b->n_threads, b->isa, b->rounds);
+    buf_fmt(out, "%-19s", "read limit");
+    show_figure(out, "GB/s", 2, read);
+    buf_fmt(out, "\n%-19s  %9.1f MB    bound %.2f tok/s\n", "weights a token", plain->bytes / 1e6,
+            read.median * 1e9 / plain->bytes);
+    for (int i = 0; i < b->n_jobs; i++) show_job(out, b, &b->jobs[i]);
+    buf_fmt(out, "%-19s  %9.2f s\n%-19s  %9.1f MB\n", "ready after", b->load_s, "peak memory", (double)b->rss_bytes / 1e6);
+    buf_fmt(out, "\nMTP: acceptance is simulated (");
+    for (int d = 0; d < BENCH_DEPTHS; d++) buf_fmt(out, "%s%.3f", d ? ", " : "", b->acceptance[d]);
+    buf_fmt(out, "). Bound: the weights a step must read, at the read limit.\n");
+}
+
+/* ---- the run --------------------------------------------------------------------------------------------- */
+
+static bool on_progress(void *arg, int done, int total)
+{
+    struct progress *p = arg;
+    if (done == 0) progress_start(p, "measuring", "steps", (uint64_t)total);
+    progress_show(p, (uint64_t)done);
+    return !term_stopped();
+}
+
+static bool read_acceptance(struct bench_options *o, const char *text, struct alula_error *e)
+{
+    const char *p = text;
+    for (o->n_acceptance = 0; o->n_acceptance < BENCH_DEPTHS;) {
+        char *end;
+        o->acceptance[o->n_acceptance++] = strtod(p, &end);
+        if (end == p || (*end && *end != ',')) break;
+        if (!*end) return true;
+        p = end + 1;
+    }
+    return err_set(e, ALULA_USAGE, "--acceptance is '%s', expected 1 to %d shares with commas between them", text,
+                   BENCH_DEPTHS);
+}
+
+static bool print(const struct bench *b, const struct bench_cli *o, struct alula_error *e)
+{
+    struct buf out = {0};
+    if (o->json) {
+        json_t *root = bench_json(b);
+        if (!root) return err_set(e, ALULA_NOMEM, "no memory for the results");
+        if (o->synthetic >= 0) json_object_set_new(root, "synthetic", json_true());
+        json_write(&out, root, 2);
+        buf_byte(&out, '\n');
+        json_decref(root);
+    } else {
+        if (o->synthetic >= 0)
+            buf_fmt(&out, "Random weights in a model's shape; %.0f %% of a token's experts are its neighbour's.\n",
+                    100 * o->expert_overlap);
+        show(&out, b);
+    }
+    bool ok = term_write_buf(&out, e);
+    buf_free(&out);
+    return ok;
+}
+
+static bool measure(const struct weights *w, const struct mtp_contract *contract, const struct bench_cli *o,
+                    double load_s, struct alula_error *e)
+{
+    struct bench_options options = bench_defaults();
+    struct bench *b = mem_zalloc(1, sizeof *b);
+    struct progress progress;
+    if (!b) return err_set(e, ALULA_NOMEM, "no memory for the results");
+    options.n_threads = o->threads;
+    options.rounds = o->rounds;
+    options.exact = o->exact;
+    options.draft_vocab = o->draft_vocab;
+    options.progress = on_progress;
+    options.arg = &progress;
+    b->load_s = load_s;
+    bool ok = read_acceptance(&options, o->acceptance, e) && bench_run(b, w, contract, &options, e);
+    if (ok) progress_end(&progress);
+    ok = ok && print(b, o, e);
+    mem_free(b);
+    return ok;
+}
+
+static bool bench_synthetic(const struct bench_cli *o, struct alula_error *e)
+{
+    struct config shape;
+    struct synth *s;
+    struct pool *pool;
+    double start = now();
+    synth_shape_35b(&shape, o->layers);
+    if (!pool_create(&pool, o->threads, e)) return false;
+    bool ok = synth_create(&s, &shape, o->expert_overlap, pool, e);
+    pool_free(pool);
+    if (!ok) return false;
+    ok = measure(&s->weights, NULL, o, now() - start, e);
+    synth_free(s);
+    return ok;
+}
+
+static bool bench_folder(const char *dir, const struct bench_cli *o, struct alula_error *e)
+{
+    struct checkpoint *cp = NULL;
+    struct weights *w = NULL;
+    struct runtime_contract contract;
+    double start = now();
+    bool ok = checkpoint_open(&cp, dir, e) && weights_bind(&w, cp, NULL, e) && contract_read(&contract, cp, e);
+    ok = ok && measure(w, w->has_mtp ? &contract.mtp : NULL, o, now() - start, e);
+    weights_free(w);
+    checkpoint_close(cp);
+    return ok;
+}
+
+static bool bench_command(const void *options, char **args, int n_args, int *status, struct alula_error *e)
+{
+    const struct bench_cli *o = options;
+    (void)status;
+    if ((o->synthetic >= 0) == (n_args > 0))
+        return err_set(e, ALULA_USAGE, "bench takes either a model folder or --synthetic");
+    if (o->synthetic < 0 && (o->layers || o->expert_overlap > 0))
+        return err_set(e, ALULA_USAGE, "--layers and --expert-overlap are for --synthetic");
+    return o->synthetic >= 0 ? bench_synthetic(o, e) : bench_folder(args[0], o, e);
+}
+
+const struct cli_command cmd_bench = {
+    .opt = {.name = "bench",
+            .summary = "measure speed beside what the machine's memory allows",
+            .text = "Measures how fast this machine's memory can be read and, in the same rounds and with the same "
+                    "threads: plain decoding, the verification of 1 to 8 tokens in one pass, a draft step, decoding with "
+                    "drafts at depth 1 to 4, prompts, several sequences at once, fewer threads.\n\n"
+                    "Decoding is reading weights, so the bound of a step is the time that reading its weights takes; the "
+                    "state of the sequence comes on top and is not counted. The tokens are consecutive numbers, not "
+                    "text, and how many drafts survive is simulated. Picking the likeliest token is part of every step.",
+            .args = "[DIR]",
+            .args_max = 1,
+            .options = table,
+            .examples = examples},
+    .defaults = &defaults,
+    .size = sizeof defaults,
+    .run = bench_command,
+};

@@ -1,0 +1,408 @@
+/* bench.c - measures: which steps there are, what a round does, how a figure comes from the rounds. Uses the model
+ * through the timeline, as a session does; must not know where weights come from, nor how results are shown. */
+#include "tune/bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "decode/draft_vocab.h"
+#include "decode/timeline.h"
+#include "kern/cpu.h"
+#include "tune/readlimit.h"
+
+#define CTX           1024
+#define STEPS_MAX     64 /* of a job in a round; with 5 tokens each they stay inside the context */
+#define PROMPT        8  /* tokens that lie before what is measured */
+#define SEQUENCES_MAX 4
+#define THREADS_MAX   8 /* different numbers of threads that are measured */
+
+/* Everything that is alive while measuring. */
+struct rig {
+    const struct weights *weights;
+    struct model *model;
+    struct pool *pool;
+    struct timeline timeline;             /* with all threads */
+    struct state *others[SEQUENCES_MAX];  /* the first unused: it is the timeline's */
+    struct pool *fewer[THREADS_MAX];      /* pools of fewer threads, each with its timeline */
+    struct timeline slower[THREADS_MAX];
+    int fewer_threads[THREADS_MAX], n_fewer;
+    struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
+    int head_rows;              /* of the matrix that drafts come from */
+    struct readlimit *readlimit;
+    int32_t next;  /* id that the next prompt begins with */
+    int n_cycles;  /* MTP cycles so far: what the acceptance pattern goes by */
+    int32_t sink;
+};
+
+struct bench_options bench_defaults(void)
+{
+    return (struct bench_options){.rounds = 5,
+                                  .step_s = 0.2,
+                                  .read_bytes = (size_t)1 << 30,
+                                  .acceptance = {.915, .803, .656},
+                                  .n_acceptance = 3};
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- bytes --------------------------------------------------------------------------------------------- */
+
+static double layer_bytes(const struct layer_weights *l, double experts)
+{
+    const struct mlp_weights *m = &l->mlp;
+    size_t fixed = 0;
+    if (l->type == LAYER_FULL_ATTENTION)
+        fixed += matrix_bytes(&l->attn.q) + matrix_bytes(&l->attn.k) + matrix_bytes(&l->attn.v) +
+                 matrix_bytes(&l->attn.o);
+    else
+        fixed += matrix_bytes(&l->gdn.qkv) + matrix_bytes(&l->gdn.z) + matrix_bytes(&l->gdn.b) +
+                 matrix_bytes(&l->gdn.a) + matrix_bytes(&l->gdn.out);
+    size_t expert = matrix_bytes(&m->gate[0]) + matrix_bytes(&m->up[0]) + matrix_bytes(&m->down[0]);
+    if (m->type == MLP_DENSE) return (double)(fixed + expert);
+    fixed += matrix_bytes(&m->router) + matrix_bytes(&m->shared_expert_gate) + matrix_bytes(&m->shared_gate) +
+             matrix_bytes(&m->shared_up) + matrix_bytes(&m->shared_down);
+    return (double)fixed + experts * (double)expert;
+}
+
+static double embedding_bytes(const struct weights *w, int rows)
+{
+    return (double)rows * (double)matrix_bytes(&w->embed) / w->embed.rows;
+}
+
+double bench_trunk_bytes(const struct weights *w, int rows, double experts)
+{
+    double sum = embedding_bytes(w, rows) + (double)matrix_bytes(&w->lm_head);
+    for (int i = 0; i < w->config->n_layers; i++) sum += layer_bytes(&w->layers[i], experts);
+    return sum;
+}
+
+double bench_draft_bytes(const struct weights *w, int head_rows)
+{
+    return embedding_bytes(w, 1) + (double)matrix_bytes(&w->mtp.fc) +
+           layer_bytes(&w->mtp.layer, w->config->experts_per_tok) +
+           (double)matrix_bytes(&w->lm_head) * head_rows / w->lm_head.rows;
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------- */
+
+/* Takes the likeliest token, as greedy decoding does; the sequence goes on with the next number all the same, for
+ * what a step costs must not hang on what a model of random weights says. */
+static void pick(struct rig *g, const float *logits, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (logits[i] > logits[best]) best = i;
+    g->sink ^= best;
+}
+
+/* An empty sequence whose tokens are consecutive numbers, PROMPT of them read, one more drawn. */
+static void begin(struct rig *g, struct timeline *t, bool feeds_head)
+{
+    int vocab = model_config(g->model)->vocab;
+    state_reset(t->state);
+    t->len = t->n_pairs = t->n_steps = 0;
+    t->feeds_head = feeds_head;
+    g->next = (g->next + PROMPT) % vocab;
+    for (int i = 0; i < t->n_ctx + VERIFY_ROWS_MAX; i++) t->ids[i] = (g->next + i) % vocab;
+    t->len = PROMPT;
+    while (timeline_unread(t) > 0) timeline_read(t);
+    t->len++;
+}
+
+static void verify_step(struct rig *g, struct timeline *t, int rows, int keep)
+{
+    timeline_verify(t, rows - 1);
+    for (int i = 0; i < rows; i++) pick(g, forward_logits(t->forward, i), model_config(g->model)->vocab);
+    timeline_commit(t, keep);
+}
+
+/* How many of depth drafts survive in the next cycle. Shares of consecutive cycles come out as asked, within one. */
+static int survivors(struct rig *g, const double *acceptance, int depth)
+{
+    double u = fmod((g->n_cycles++ + 0.5) * 0.6180339887498949, 1.0);
+    int n = 0;
+    while (n < depth && u < acceptance[n]) n++;
+    return n;
+}
+
+static void mtp_step(struct rig *g, struct timeline *t, const double *acceptance, int depth)
+{
+    timeline_settle(t);
+    for (int i = 0; i < depth; i++) pick(g, timeline_draft(t), g->head_rows);
+    verify_step(g, t, depth + 1, survivors(g, acceptance, depth) + 1);
+}
+
+static void draft_step(struct rig *g, struct timeline *t)
+{
+    int entries = state_mtp_len(t->state);
+    pick(g, timeline_draft(t), g->head_rows);
+    t->n_steps = 0;
+    state_mtp_cut(t->state, entries);
+}
+
+/* Spans of several sequences: the i-th one's tokens are i, i+n, i+2n ... from the prompt's first number on. */
+static void sequences_step(struct rig *g, int n)
+{
+    struct span spans[SEQUENCES_MAX];
+    int32_t ids[SEQUENCES_MAX];
+    int vocab = model_config(g->model)->vocab;
+    for (int i = 0; i < n; i++) {
+        ids[i] = (g->next + i) % vocab;
+        spans[i] = (struct span){i ? g->others[i] : g->timeline.state, &ids[i], 1, false, SPAN_LOGITS_LAST};
+    }
+    g->next = (g->next + n) % vocab;
+    forward_run(g->timeline.forward, spans, n);
+    for (int i = 0; i < n; i++) pick(g, forward_logits(g->timeline.forward, i), vocab);
+}
+
+static void prefill_step(struct rig *g, int n)
+{
+    struct timeline *t = &g->timeline;
+    struct span span = {t->state, t->ids, n, false, SPAN_LOGITS_LAST};
+    forward_run(t->forward, &span, 1);
+    pick(g, forward_logits(t->forward, n - 1), model_config(g->model)->vocab);
+}
+
+static struct timeline *timeline_of(struct rig *g, const struct bench_job *job)
+{
+    if (job->kind == BENCH_SCALING)
+        for (int i = 0; i < g->n_fewer; i++)
+            if (g->fewer_threads[i] == job->n) return &g->slower[i];
+    return &g->timeline;
+}
+
+static void job_begin(struct rig *g, const struct bench_job *job)
+{
+    struct timeline *t = timeline_of(g, job);
+    if (job->kind == BENCH_READ) return;
+    begin(g, t, job->kind == BENCH_MTP || job->kind == BENCH_DRAFT);
+    if (t->feeds_head) timeline_settle(t);
+    if (job->kind == BENCH_PREFILL || job->kind == BENCH_SEQUENCES) state_reset(t->state);
+    for (int i = 1; job->kind == BENCH_SEQUENCES && i < SEQUENCES_MAX; i++)
+        if (g->others[i]) state_reset(g->others[i]);
+}
+
+static void job_step(struct rig *g, const struct bench_job *job, const double *acceptance)
+{
+    struct timeline *t = timeline_of(g, job);
+    switch (job->kind) {
+    case BENCH_READ: readlimit_run(g->readlimit, g->pool); break;
+    case BENCH_PLAIN:
+    case BENCH_SCALING: verify_step(g, t, 1, 1); break;
+    case BENCH_VERIFY: verify_step(g, t, job->n, 1); break;
+    case BENCH_DRAFT: draft_step(g, t); break;
+    case BENCH_MTP: mtp_step(g, t, acceptance, job->n); break;
+    case BENCH_PREFILL: prefill_step(g, job->n); break;
+    case BENCH_SEQUENCES: sequences_step(g, job->n); break;
+    }
+}
+
+/* Seconds of a step. */
+static double job_measure(struct rig *g, const struct bench_job *job, const double *acceptance, double step_s)
+{
+    bool once = job->kind == BENCH_PREFILL || job->kind == BENCH_READ;
+    int n = 0;
+    job_begin(g, job);
+    if (!once) job_step(g, job, acceptance); /* the first after a prompt folds it into the state */
+    double start = now(), spent;
+    do {
+        job_step(g, job, acceptance);
+        spent = now() - start;
+    } while (++n < STEPS_MAX && spent < step_s && !once);
+    return spent / n;
+}
+
+/* ---- experts used --------------------------------------------------------------------------------------- */
+
+struct expert_count {
+    unsigned char seen[CONFIG_EXPERTS_MAX];
+    long sum;
+    int n_layers, n_experts;
+};
+
+static void count_tap(void *arg, const char *what, int layer, const float *rows, int n_rows, int width)
+{
+    struct expert_count *c = arg;
+    (void)layer;
+    if (strcmp(what, "expert_ids")) return;
+    memset(c->seen, 0, sizeof c->seen);
+    for (int i = 0; i < n_rows * width; i++) {
+        int id = (int)rows[i];
+        if (id < c->n_experts && !c->seen[id]++) c->sum++;
+    }
+    c->n_layers++;
+}
+
+/* Different routed experts per layer in a step of the job, which is run once for that. */
+static double count_experts(struct rig *g, const struct bench_job *job)
+{
+    struct expert_count c = {.n_experts = model_config(g->model)->n_experts};
+    job_begin(g, job);
+    forward_set_tap(g->timeline.forward, count_tap, &c);
+    job_step(g, job, NULL);
+    forward_set_tap(g->timeline.forward, NULL, NULL);
+    return c.n_layers ? (double)c.sum / c.n_layers : 0;
+}
+
+/* ---- the list of jobs ----------------------------------------------------------------------------------- */
+
+static struct bench_job *add(struct bench *b, enum bench_kind kind, int n, double tokens)
+{
+    struct bench_job *job = &b->jobs[b->n_jobs++];
+    *job = (struct bench_job){.kind = kind, .n = n, .tokens = tokens};
+    return job;
+}
+
+static void add_pass(struct bench *b, struct rig *g, enum bench_kind kind, int n, int rows, double tokens)
+{
+    struct bench_job *job = add(b, kind, n, tokens);
+    if (kind != BENCH_SCALING) job->experts = count_experts(g, job);
+    else job->experts = b->jobs[1].experts;
+    job->bytes = bench_trunk_bytes(g->weights, rows, job->experts);
+}
+
+static void list_jobs(struct bench *b, struct rig *g)
+{
+    static const int prompts[] = {128, 512};
+    add(b, BENCH_READ, 0, 0)->bytes = (double)readlimit_bytes(g->readlimit);
+    add_pass(b, g, BENCH_PLAIN, 1, 1, 1);
+    for (int k = 1; k <= VERIFY_ROWS_MAX; k++) add_pass(b, g, BENCH_VERIFY, k, k, k);
+    if (model_has_mtp(g->model)) {
+        double tokens = 1;
+        add(b, BENCH_DRAFT, 1, 0)->bytes = bench_draft_bytes(g->weights, g->head_rows);
+        for (int d = 1; d <= BENCH_DEPTHS; d++) {
+            tokens += b->acceptance[d - 1];
+            add(b, BENCH_MTP, d, tokens);
+        }
+    }
+    for (int i = 0; i < 2; i++) add(b, BENCH_PREFILL, prompts[i], prompts[i]);
+    for (int n = 1; n <= SEQUENCES_MAX; n *= 2) add_pass(b, g, BENCH_SEQUENCES, n, n, n);
+    for (int i = 0; i < g->n_fewer; i++) add_pass(b, g, BENCH_SCALING, g->fewer_threads[i], 1, 1);
+    add_pass(b, g, BENCH_SCALING, b->n_threads, 1, 1);
+}
+
+/* ---- the run --------------------------------------------------------------------------------------------- */
+
+static void rig_free(struct rig *g)
+{
+    for (int i = 0; i < g->n_fewer; i++) {
+        timeline_free(&g->slower[i]);
+        pool_free(g->fewer[i]);
+    }
+    for (int i = 1; i < SEQUENCES_MAX; i++) state_free(g->others[i]);
+    timeline_free(&g->timeline);
+    draft_vocab_free(g->drafts);
+    readlimit_free(g->readlimit);
+    model_free(g->model);
+    pool_free(g->pool);
+}
+
+/* The ids below n: which ones a draft could come from changes its acceptance, not its cost. */
+static bool trim_head(struct rig *g, int n, struct alula_error *e)
+{
+    int vocab = g->weights->config->vocab;
+    g->head_rows = vocab;
+    if (n < 0 || n > vocab)
+        return err_set(e, ALULA_USAGE, "drafts from %d tokens were asked for; the vocabulary has %d", n, vocab);
+    if (n == 0 || !g->weights->has_mtp) return true;
+    int32_t *ids = mem_zalloc((size_t)n, sizeof *ids);
+    if (!ids) return err_set(e, ALULA_NOMEM, "no memory for a draft vocabulary");
+    for (int i = 0; i < n; i++) ids[i] = i;
+    bool ok = draft_vocab_create(&g->drafts, &g->weights->lm_head, ids, n, 0, e);
+    mem_free(ids);
+    if (!ok) return false;
+    g->head_rows = n;
+    forward_set_draft_head(g->timeline.forward, &g->drafts->head);
+    return true;
+}
+
+static bool rig_open(struct rig *g, const struct mtp_contract *contract, const struct bench_options *o,
+                     struct alula_error *e)
+{
+    int ctx = g->weights->config->max_position < CTX ? g->weights->config->max_position : CTX;
+    if (ctx < CTX)
+        return err_set(e, ALULA_LIMIT, "the bench needs a context of %d tokens; the model was made for %d", CTX, ctx);
+    bool head = g->weights->has_mtp;
+    if (!pool_create(&g->pool, o->n_threads, e) ||
+        !model_create(&g->model, g->weights, contract, o->exact ? MODEL_EXACT : MODEL_FAST, e) ||
+        !timeline_create(&g->timeline, g->model, g->pool, ctx, 512, head, e) ||
+        !trim_head(g, o->draft_vocab, e) ||
+        !readlimit_create(&g->readlimit, g->weights, o->read_bytes, g->pool, e))
+        return false;
+    for (int i = 1; i < SEQUENCES_MAX; i++)
+        if (!state_create(&g->others[i], g->model, ctx, e)) return false;
+    for (int n = 1; n < pool_threads(g->pool) && g->n_fewer < THREADS_MAX; n *= 2) {
+        int i = g->n_fewer;
+        if (!pool_create(&g->fewer[i], n, e)) return false;
+        g->fewer_threads[i] = n;
+        g->n_fewer++;
+        if (!timeline_create(&g->slower[i], g->model, g->fewer[i], ctx, VERIFY_ROWS_MAX, false, e)) return false;
+    }
+    return true;
+}
+
+static bool take_acceptance(struct bench *b, const struct bench_options *o, struct alula_error *e)
+{
+    for (int d = 0; d < BENCH_DEPTHS; d++) {
+        double last = d > 0 ? b->acceptance[d - 1] : 1, before = d > 1 ? b->acceptance[d - 2] : 1;
+        double a = d < o->n_acceptance ? o->acceptance[d] : before > 0 ? last * last / before : 0;
+        if (!(a >= 0 && a <= last))
+            return err_set(e, ALULA_USAGE, "the acceptance of depth %d is %g; it is a share of cycles, 0 to %g", d + 1,
+                           a, last);
+        b->acceptance[d] = a;
+    }
+    return true;
+}
+
+static bool run_rounds(struct bench *b, struct rig *g, const struct bench_options *o, struct alula_error *e)
+{
+    int total = b->rounds * b->n_jobs, done = 0;
+    for (int r = 0; r < b->rounds; r++)
+        for (int i = 0; i < b->n_jobs; i++) {
+            if (o->progress && !o->progress(o->arg, done, total))
+                return err_set(e, ALULA_CANCELLED, "stopped after %d of %d measurements", done, total);
+            b->jobs[i].seconds[r] = job_measure(g, &b->jobs[i], b->acceptance, o->step_s);
+            done++;
+        }
+    return true;
+}
+
+bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_contract *contract,
+               const struct bench_options *options, struct alula_error *e)
+{
+    struct rig g = {.weights = w};
+    struct rusage usage;
+    if (options->rounds < 1 || options->rounds > BENCH_ROUNDS_MAX)
+        return err_set(e, ALULA_USAGE, "%d rounds were asked for; 1 to %d are possible", options->rounds,
+                       BENCH_ROUNDS_MAX);
+    struct bench *b = mem_zalloc(1, sizeof *b);
+    if (!b) return err_set(e, ALULA_NOMEM, "no memory for a bench");
+    b->rounds = options->rounds;
+    b->isa = cpu_name(cpu_detect());
+    bool ok = take_acceptance(b, options, e) && rig_open(&g, contract, options, e);
+    if (ok) {
+        b->n_threads = pool_threads(g.pool);
+        b->head_rows = g.head_rows;
+        list_jobs(b, &g);
+        ok = run_rounds(b, &g, options, e);
+    }
+    if (ok) {
+        getrusage(RUSAGE_SELF, &usage);
+        b->rss_bytes = (size_t)usage.ru_maxrss * 1024;
+        b->load_s = ret->load_s;
+        *ret = *b;
+    }
+    rig_free(&g);
+    mem_free(b);
+    return ok;
+}

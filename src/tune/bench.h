@@ -1,0 +1,90 @@
+/* bench.h - how fast a model runs here, and how much of what the memory allows that is.
+ *
+ * Decoding is reading weights. So the machine's read limit is measured with the same threads in the same run, and
+ * each figure stands beside the bytes that it cannot do without. Everything is measured once a round, one after the
+ * other, so that noise hits all alike; a figure is the median over the rounds, with the lowest and the highest. */
+#ifndef TUNE_BENCH_H
+#define TUNE_BENCH_H
+
+#include "artifact/contract.h"
+#include "artifact/weights.h"
+#include "base/json.h"
+#include "model/model.h"
+
+#define BENCH_DEPTHS     4 /* MTP is measured at depth 1..4 */
+#define BENCH_ROUNDS_MAX 64
+#define BENCH_JOBS_MAX   48
+
+struct bench_options {
+    int n_threads; /* 0 = the CPUs that this process may use */
+    int rounds;    /* 1 to BENCH_ROUNDS_MAX */
+    bool exact;
+    int draft_vocab;   /* tokens that drafts come from; 0 = all */
+    double step_s;     /* a job repeats its step for so long each round, at least once */
+    size_t read_bytes; /* that one measurement of the read limit reads: of the weights, or of a buffer if they are fewer */
+    /* Share of cycles in which the first d+1 drafts all survive, falling. It is forced on the model, whose own guesses
+     * are not looked at. Depths beyond n_acceptance go on with the last two's ratio. */
+    double acceptance[BENCH_DEPTHS];
+    int n_acceptance; /* at least 1 */
+    /* May be NULL. false ends the run with ALULA_CANCELLED. */
+    bool (*progress)(void *arg, int done, int total);
+    void *arg;
+};
+struct bench_options bench_defaults(void);
+
+enum bench_kind {
+    BENCH_READ,      /* the read limit */
+    BENCH_PLAIN,     /* one token */
+    BENCH_VERIFY,    /* n rows in one pass, logits of all */
+    BENCH_DRAFT,     /* one step of the head, LM head included */
+    BENCH_MTP,       /* a cycle of depth n: drafts, verification, what the acceptance keeps, the head's history */
+    BENCH_PREFILL,   /* n tokens of a prompt in one pass */
+    BENCH_SEQUENCES, /* one token each for n sequences */
+    BENCH_SCALING    /* one token with n threads */
+};
+
+struct bench_job {
+    enum bench_kind kind;
+    int n;
+    double tokens;  /* that a step gives */
+    double bytes;   /* of weights that a step must read; 0 = not said */
+    double experts; /* different routed experts per layer that it used, by count; 0 = not counted */
+    double seconds[BENCH_ROUNDS_MAX]; /* of a step */
+};
+
+struct bench {
+    int n_threads, rounds, n_jobs;
+    const char *isa;
+    double acceptance[BENCH_DEPTHS];
+    struct bench_job jobs[BENCH_JOBS_MAX];
+    double load_s;    /* the caller's: from the start to a model that is ready */
+    size_t rss_bytes; /* peak of the process */
+    int head_rows;    /* of the LM head that a draft step reads */
+};
+
+/* Measures. Without a head draft and MTP are left out. Errors: USAGE, LIMIT, NOMEM, CANCELLED. */
+bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_contract *contract,
+               const struct bench_options *options, struct alula_error *e);
+
+struct bench_figure {
+    double median, min, max;
+};
+struct bench_figure bench_ms(const struct bench *b, const struct bench_job *job);
+struct bench_figure bench_tok_s(const struct bench *b, const struct bench_job *job);
+/* Bytes that must be read, at the read limit of the same round, over the time taken: 1 = at the bound. */
+struct bench_figure bench_bound_share(const struct bench *b, const struct bench_job *job);
+/* Tokens per second over those of plain decoding in the same round. */
+struct bench_figure bench_ratio(const struct bench *b, const struct bench_job *job);
+struct bench_figure bench_read_gbs(const struct bench *b);
+/* NULL if there is none. */
+const struct bench_job *bench_find(const struct bench *b, enum bench_kind kind, int n);
+
+/* One object, for json_decref; NULL when memory is exhausted. */
+json_t *bench_json(const struct bench *b);
+
+/* Bytes of weights that a pass of the trunk over n rows reads when they use `experts` routed experts per layer
+ * between them: every matrix once, the rows' embeddings, the LM head. The draft step: the same for the head. */
+double bench_trunk_bytes(const struct weights *w, int rows, double experts);
+double bench_draft_bytes(const struct weights *w, int head_rows);
+
+#endif
