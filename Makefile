@@ -2,6 +2,7 @@
 # make demo       from two bundled folders to a faster answer, in under a minute
 # make check      every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
+# make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
@@ -87,6 +88,13 @@ check: deps
 	@tools/check_layers.sh
 	@tools/run_tests.sh $(B)
 
+bench: all
+	@rm -rf $(B)/bench-tiny
+	$(Q)$(B)/alula forge --trunk models/tiny-trunk --mtp models/tiny-donor --out $(B)/bench-tiny >/dev/null
+	$(B)/alula bench $(B)/bench-tiny --threads 1 --exact
+	$(B)/alula bench $(B)/bench-tiny --threads 1
+	$(B)/alula bench --synthetic qwen3.5-35b-a3b --layers 4 --draft-vocab 32768
+
 bench-kernels: $(B)/tools/bench_kernels
 	$(B)/tools/bench_kernels
 
@@ -120,5 +128,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check bench-kernels demo deps lint format install clean
+.PHONY: all tests check bench bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

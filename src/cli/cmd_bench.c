@@ -29,7 +29,8 @@ static const struct opt table[] = {
      .type = OPT_CHOICE,
      .offset = AT(synthetic),
      .choices = "qwen3.5-35b-a3b",
-     .help = "Instead of a folder: random weights in the shape of this model, 4 bits, with an MTP head. All 40 layers "
+     .help = "Instead of a folder: random weights in the shape of this model, 4 bits, with an MTP head. All "
+             "40 layers "
              "take 20 GB of memory."},
     {.name = "layers",
      .arg = "N",
@@ -38,7 +39,8 @@ static const struct opt table[] = {
      .min = 1,
      .max = CONFIG_LAYERS_MAX,
      .fallback = "the model's",
-     .help = "Layers of the synthetic model. Embedding and LM head stay whole, so fewer layers weigh them more."},
+     .help =
+         "Layers of the synthetic model. Embedding and LM head stay whole, so fewer layers weigh them more."},
     {.name = "expert-overlap",
      .arg = "X",
      .type = OPT_REAL,
@@ -46,14 +48,16 @@ static const struct opt table[] = {
      .min = 0,
      .max = 1,
      .fallback = "0",
-     .help = "Share of its experts that a token of the synthetic model has in common with its neighbour. 0 is the worst "
+     .help = "Share of its experts that a token of the synthetic model has in common with its neighbour. 0 "
+             "is the worst "
              "case for a batch."},
     {.name = "acceptance",
      .arg = "A,B,..",
      .type = OPT_STR,
      .offset = AT(acceptance),
      .fallback = ".915,.803,.656",
-     .help = "Simulated for MTP: the share of cycles in which the first draft, the first two, .. survive. Beyond the last "
+     .help = "Simulated for MTP: the share of cycles in which the first draft, the first two, .. survive. "
+             "Beyond the last "
              "it goes on with the last two's ratio."},
     {.name = "draft-vocab",
      .arg = "N",
@@ -90,7 +94,8 @@ static const struct opt table[] = {
 
 static const struct opt_example examples[] = {
     {"alula bench DIR", "Measures the model in DIR."},
-    {"alula bench --synthetic qwen3.5-35b-a3b --layers 8", "Needs no model: 8 of its 40 layers, 5 GB of memory."},
+    {"alula bench --synthetic qwen3.5-35b-a3b --layers 8",
+     "Needs no model: 8 of its 40 layers, 5 GB of memory."},
     {NULL, NULL},
 };
 
@@ -142,13 +147,15 @@ static void show(struct buf *out, const struct bench *b)
 {
     struct bench_figure read = bench_read_gbs(b);
     const struct bench_job *plain = bench_find(b, BENCH_PLAIN, 1);
-    buf_fmt(out, "%d threads, %s, medians of %d rounds (lowest..highest)\n\n", b->n_threads, b->isa, b->rounds);
+    buf_fmt(out, "%d threads, %s, medians of %d rounds (lowest..highest)\n\n", b->n_threads, b->isa,
+            b->rounds);
     buf_fmt(out, "%-19s", "read limit");
     show_figure(out, "GB/s", 2, read);
     buf_fmt(out, "\n%-19s  %9.1f MB    bound %.2f tok/s\n", "weights a token", plain->bytes / 1e6,
             read.median * 1e9 / plain->bytes);
     for (int i = 0; i < b->n_jobs; i++) show_job(out, b, &b->jobs[i]);
-    buf_fmt(out, "%-19s  %9.2f s\n%-19s  %9.1f MB\n", "ready after", b->load_s, "peak memory", (double)b->rss_bytes / 1e6);
+    buf_fmt(out, "%-19s  %9.2f s\n%-19s  %9.1f MB\n", "ready after", b->load_s, "peak memory",
+            (double)b->rss_bytes / 1e6);
     buf_fmt(out, "\nMTP: acceptance is simulated (");
     for (int d = 0; d < BENCH_DEPTHS; d++) buf_fmt(out, "%s%.3f", d ? ", " : "", b->acceptance[d]);
     buf_fmt(out, "). Bound: the weights a step must read, at the read limit.\n");
@@ -174,8 +181,8 @@ static bool read_acceptance(struct bench_options *o, const char *text, struct al
         if (!*end) return true;
         p = end + 1;
     }
-    return err_set(e, ALULA_USAGE, "--acceptance is '%s', expected 1 to %d shares with commas between them", text,
-                   BENCH_DEPTHS);
+    return err_set(e, ALULA_USAGE, "--acceptance is '%s', expected 1 to %d shares with commas between them",
+                   text, BENCH_DEPTHS);
 }
 
 static bool print(const struct bench *b, const struct bench_cli *o, struct alula_error *e)
@@ -190,7 +197,8 @@ static bool print(const struct bench *b, const struct bench_cli *o, struct alula
         json_decref(root);
     } else {
         if (o->synthetic >= 0)
-            buf_fmt(&out, "Random weights in a model's shape; %.0f %% of a token's experts are its neighbour's.\n",
+            buf_fmt(&out,
+                    "Random weights in a model's shape; %.0f %% of a token's experts are its neighbour's.\n",
                     100 * o->expert_overlap);
         show(&out, b);
     }
@@ -242,7 +250,8 @@ static bool bench_folder(const char *dir, const struct bench_cli *o, struct alul
     struct weights *w = NULL;
     struct runtime_contract contract;
     double start = now();
-    bool ok = checkpoint_open(&cp, dir, e) && weights_bind(&w, cp, NULL, e) && contract_read(&contract, cp, e);
+    bool ok =
+        checkpoint_open(&cp, dir, e) && weights_bind(&w, cp, NULL, e) && contract_read(&contract, cp, e);
     ok = ok && measure(w, w->has_mtp ? &contract.mtp : NULL, o, now() - start, e);
     weights_free(w);
     checkpoint_close(cp);
@@ -261,18 +270,23 @@ static bool bench_command(const void *options, char **args, int n_args, int *sta
 }
 
 const struct cli_command cmd_bench = {
-    .opt = {.name = "bench",
-            .summary = "measure speed beside what the machine's memory allows",
-            .text = "Measures how fast this machine's memory can be read and, in the same rounds and with the same "
-                    "threads: plain decoding, the verification of 1 to 8 tokens in one pass, a draft step, decoding with "
-                    "drafts at depth 1 to 4, prompts, several sequences at once, fewer threads.\n\n"
-                    "Decoding is reading weights, so the bound of a step is the time that reading its weights takes; the "
-                    "state of the sequence comes on top and is not counted. The tokens are consecutive numbers, not "
-                    "text, and how many drafts survive is simulated. Picking the likeliest token is part of every step.",
-            .args = "[DIR]",
-            .args_max = 1,
-            .options = table,
-            .examples = examples},
+    .opt =
+        {.name = "bench",
+         .summary = "measure speed beside what the machine's memory allows",
+         .text =
+             "Measures how fast this machine's memory can be read and, in the same rounds and with the same "
+             "threads: plain decoding, the verification of 1 to 8 tokens in one pass, a draft step, decoding "
+             "with "
+             "drafts at depth 1 to 4, prompts, several sequences at once, fewer threads.\n\n"
+             "Decoding is reading weights, so the bound of a step is the time that reading its weights "
+             "takes; the "
+             "state of the sequence comes on top and is not counted. The tokens are consecutive numbers, not "
+             "text, and how many drafts survive is simulated. Picking the likeliest token is part of every "
+             "step.",
+         .args = "[DIR]",
+         .args_max = 1,
+         .options = table,
+         .examples = examples},
     .defaults = &defaults,
     .size = sizeof defaults,
     .run = bench_command,

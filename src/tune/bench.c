@@ -26,16 +26,16 @@ struct rig {
     const struct weights *weights;
     struct model *model;
     struct pool *pool;
-    struct timeline timeline;             /* with all threads */
-    struct state *others[SEQUENCES_MAX];  /* the first unused: it is the timeline's */
-    struct pool *fewer[THREADS_MAX];      /* pools of fewer threads, each with its timeline */
+    struct timeline timeline;            /* with all threads */
+    struct state *others[SEQUENCES_MAX]; /* the first unused: it is the timeline's */
+    struct pool *fewer[THREADS_MAX];     /* pools of fewer threads, each with its timeline */
     struct timeline slower[THREADS_MAX];
     int fewer_threads[THREADS_MAX], n_fewer;
     struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
     int head_rows;              /* of the matrix that drafts come from */
     struct readlimit *readlimit;
-    int32_t next;  /* id that the next prompt begins with */
-    int n_cycles;  /* MTP cycles so far: what the acceptance pattern goes by */
+    int32_t next; /* id that the next prompt begins with */
+    int n_cycles; /* MTP cycles so far: what the acceptance pattern goes by */
     int32_t sink;
 };
 
@@ -266,8 +266,10 @@ static struct bench_job *add(struct bench *b, enum bench_kind kind, int n, doubl
 static void add_pass(struct bench *b, struct rig *g, enum bench_kind kind, int n, int rows, double tokens)
 {
     struct bench_job *job = add(b, kind, n, tokens);
-    if (kind != BENCH_SCALING) job->experts = count_experts(g, job);
-    else job->experts = b->jobs[1].experts;
+    if (kind != BENCH_SCALING)
+        job->experts = count_experts(g, job);
+    else
+        job->experts = b->jobs[1].experts;
     job->bytes = bench_trunk_bytes(g->weights, rows, job->experts);
 }
 
@@ -313,7 +315,8 @@ static bool trim_head(struct rig *g, int n, struct alula_error *e)
     int vocab = g->weights->config->vocab;
     g->head_rows = vocab;
     if (n < 0 || n > vocab)
-        return err_set(e, ALULA_USAGE, "drafts from %d tokens were asked for; the vocabulary has %d", n, vocab);
+        return err_set(e, ALULA_USAGE, "drafts from %d tokens were asked for; the vocabulary has %d", n,
+                       vocab);
     if (n == 0 || !g->weights->has_mtp) return true;
     int32_t *ids = mem_zalloc((size_t)n, sizeof *ids);
     if (!ids) return err_set(e, ALULA_NOMEM, "no memory for a draft vocabulary");
@@ -331,7 +334,8 @@ static bool rig_open(struct rig *g, const struct mtp_contract *contract, const s
 {
     int ctx = g->weights->config->max_position < CTX ? g->weights->config->max_position : CTX;
     if (ctx < CTX)
-        return err_set(e, ALULA_LIMIT, "the bench needs a context of %d tokens; the model was made for %d", CTX, ctx);
+        return err_set(e, ALULA_LIMIT, "the bench needs a context of %d tokens; the model was made for %d",
+                       CTX, ctx);
     bool head = g->weights->has_mtp;
     if (!pool_create(&g->pool, o->n_threads, e) ||
         !model_create(&g->model, g->weights, contract, o->exact ? MODEL_EXACT : MODEL_FAST, e) ||
@@ -346,7 +350,8 @@ static bool rig_open(struct rig *g, const struct mtp_contract *contract, const s
         if (!pool_create(&g->fewer[i], n, e)) return false;
         g->fewer_threads[i] = n;
         g->n_fewer++;
-        if (!timeline_create(&g->slower[i], g->model, g->fewer[i], ctx, VERIFY_ROWS_MAX, false, e)) return false;
+        if (!timeline_create(&g->slower[i], g->model, g->fewer[i], ctx, VERIFY_ROWS_MAX, false, e))
+            return false;
     }
     return true;
 }
@@ -357,8 +362,9 @@ static bool take_acceptance(struct bench *b, const struct bench_options *o, stru
         double last = d > 0 ? b->acceptance[d - 1] : 1, before = d > 1 ? b->acceptance[d - 2] : 1;
         double a = d < o->n_acceptance ? o->acceptance[d] : before > 0 ? last * last / before : 0;
         if (!(a >= 0 && a <= last))
-            return err_set(e, ALULA_USAGE, "the acceptance of depth %d is %g; it is a share of cycles, 0 to %g", d + 1,
-                           a, last);
+            return err_set(e, ALULA_USAGE,
+                           "the acceptance of depth %d is %g; it is a share of cycles, 0 to %g", d + 1, a,
+                           last);
         b->acceptance[d] = a;
     }
     return true;

@@ -19,9 +19,10 @@ struct bench_options {
     int n_threads; /* 0 = the CPUs that this process may use */
     int rounds;    /* 1 to BENCH_ROUNDS_MAX */
     bool exact;
-    int draft_vocab;   /* tokens that drafts come from; 0 = all */
-    double step_s;     /* a job repeats its step for so long each round, at least once */
-    size_t read_bytes; /* that one measurement of the read limit reads: of the weights, or of a buffer if they are fewer */
+    int draft_vocab; /* tokens that drafts come from; 0 = all */
+    double step_s;   /* a job repeats its step for so long each round, at least once */
+    size_t
+        read_bytes; /* that one measurement of the read limit reads: of the weights, or of a buffer if they are fewer */
     /* Share of cycles in which the first d+1 drafts all survive, falling. It is forced on the model, whose own guesses
      * are not looked at. Depths beyond n_acceptance go on with the last two's ratio. */
     double acceptance[BENCH_DEPTHS];
@@ -33,11 +34,11 @@ struct bench_options {
 struct bench_options bench_defaults(void);
 
 enum bench_kind {
-    BENCH_READ,      /* the read limit */
-    BENCH_PLAIN,     /* one token */
-    BENCH_VERIFY,    /* n rows in one pass, logits of all */
-    BENCH_DRAFT,     /* one step of the head, LM head included */
-    BENCH_MTP,       /* a cycle of depth n: drafts, verification, what the acceptance keeps, the head's history */
+    BENCH_READ,   /* the read limit */
+    BENCH_PLAIN,  /* one token */
+    BENCH_VERIFY, /* n rows in one pass, logits of all */
+    BENCH_DRAFT,  /* one step of the head, LM head included */
+    BENCH_MTP, /* a cycle of depth n: drafts, verification, what the acceptance keeps, the head's history */
     BENCH_PREFILL,   /* n tokens of a prompt in one pass */
     BENCH_SEQUENCES, /* one token each for n sequences */
     BENCH_SCALING    /* one token with n threads */

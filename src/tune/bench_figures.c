@@ -77,16 +77,15 @@ static void put(json_t *o, const char *key, struct bench_figure f)
     json_object_set_new(o, edge, json_real(f.max));
 }
 
-static void put_once(json_t *o, const char *key, double v)
-{
-    put(o, key, (struct bench_figure){v, v, v});
-}
+static void put_once(json_t *o, const char *key, double v) { put(o, key, (struct bench_figure){v, v, v}); }
 
 /* What a job of each kind has to say. */
 static json_t *job_json(const struct bench *b, const struct bench_job *job)
 {
-    static const char *const numbers[] = {[BENCH_VERIFY] = "rows",      [BENCH_MTP] = "depth",
-                                          [BENCH_PREFILL] = "tokens",   [BENCH_SEQUENCES] = "n",
+    static const char *const numbers[] = {[BENCH_VERIFY] = "rows",
+                                          [BENCH_MTP] = "depth",
+                                          [BENCH_PREFILL] = "tokens",
+                                          [BENCH_SEQUENCES] = "n",
                                           [BENCH_SCALING] = "threads"};
     json_t *o = json_object();
     if (job->kind != BENCH_PLAIN && job->kind != BENCH_DRAFT)

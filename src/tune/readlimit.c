@@ -18,7 +18,7 @@ struct range {
 struct readlimit {
     struct range *ranges; /* neighbours are joined */
     size_t n, total;
-    size_t bytes; /* to be read by one run */
+    size_t bytes;       /* to be read by one run */
     size_t first, skip; /* where the next one begins */
     void *buffer;
     size_t buffer_bytes;
@@ -75,7 +75,8 @@ static void read_job(void *arg, int thread, int n_threads)
     size_t left = r->bytes, skip = r->skip;
     for (size_t i = r->first; left > 0; i = (i + 1) % r->n) {
         size_t n = r->ranges[i].n - skip < left ? r->ranges[i].n - skip : left;
-        size_t begin = n * (size_t)thread / (size_t)n_threads, end = n * ((size_t)thread + 1) / (size_t)n_threads;
+        size_t begin = n * (size_t)thread / (size_t)n_threads,
+               end = n * ((size_t)thread + 1) / (size_t)n_threads;
         sum += read_bytes(r->ranges[i].p + skip + begin, end - begin);
         left -= n;
         skip = 0;
@@ -150,7 +151,4 @@ void readlimit_free(struct readlimit *r)
     mem_free(r);
 }
 
-size_t readlimit_bytes(const struct readlimit *r)
-{
-    return r->bytes;
-}
+size_t readlimit_bytes(const struct readlimit *r) { return r->bytes; }

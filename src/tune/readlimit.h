@@ -10,7 +10,7 @@ struct readlimit;
  * that size, which the pool's threads fill. */
 bool readlimit_create(struct readlimit **ret, const struct weights *w, size_t bytes, struct pool *pool,
                       struct alula_error *e);
-void readlimit_free(struct readlimit *r); /* NULL is fine */
+void readlimit_free(struct readlimit *r);          /* NULL is fine */
 size_t readlimit_bytes(const struct readlimit *r); /* that one run reads */
 void readlimit_run(struct readlimit *r, struct pool *pool);
 

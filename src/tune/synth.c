@@ -138,7 +138,8 @@ static void make_mixer(struct maker *k, struct layer_weights *l)
         l->attn.k_norm = constant(k, c->head_dim, 1);
         return;
     }
-    int key = c->lin_k_heads * c->lin_k_dim, value = c->lin_v_heads * c->lin_v_dim, channels = 2 * key + value;
+    int key = c->lin_k_heads * c->lin_k_dim, value = c->lin_v_heads * c->lin_v_dim,
+        channels = 2 * key + value;
     l->gdn.qkv = random_matrix(k, channels, h, 1);
     l->gdn.z = random_matrix(k, value, h, 1);
     l->gdn.b = random_matrix(k, c->lin_v_heads, h, 1);
@@ -250,15 +251,19 @@ static bool check_shape(const struct config *c, double overlap, struct alula_err
                           c->lin_v_heads * c->lin_v_dim};
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
         if (inputs[i] < GROUP || inputs[i] % GROUP != 0)
-            return err_set(e, ALULA_USAGE, "a synthetic model's widths must be multiples of %d; one is %d", GROUP,
-                           inputs[i]);
-    if (c->n_experts < 1 || c->n_experts > c->hidden || c->experts_per_tok < 1 || c->experts_per_tok > c->n_experts)
-        return err_set(e, ALULA_USAGE, "a synthetic model of width %d cannot have %d experts, %d of them at a time",
+            return err_set(e, ALULA_USAGE, "a synthetic model's widths must be multiples of %d; one is %d",
+                           GROUP, inputs[i]);
+    if (c->n_experts < 1 || c->n_experts > c->hidden || c->experts_per_tok < 1 ||
+        c->experts_per_tok > c->n_experts)
+        return err_set(e, ALULA_USAGE,
+                       "a synthetic model of width %d cannot have %d experts, %d of them at a time",
                        c->hidden, c->n_experts, c->experts_per_tok);
     if (c->n_layers < 1 || c->n_layers > CONFIG_LAYERS_MAX)
-        return err_set(e, ALULA_LIMIT, "a synthetic model has 1 to %d layers, not %d", CONFIG_LAYERS_MAX, c->n_layers);
+        return err_set(e, ALULA_LIMIT, "a synthetic model has 1 to %d layers, not %d", CONFIG_LAYERS_MAX,
+                       c->n_layers);
     if (!(overlap >= 0 && overlap <= 1))
-        return err_set(e, ALULA_USAGE, "the experts that neighbours share are a share from 0 to 1, not %g", overlap);
+        return err_set(e, ALULA_USAGE, "the experts that neighbours share are a share from 0 to 1, not %g",
+                       overlap);
     return true;
 }
 

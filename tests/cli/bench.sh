@@ -1,0 +1,33 @@
+#!/bin/sh
+# bench: help, the keys of the JSON and the table on a small artifact, wrong use refused by name. No speed is asserted.
+# shellcheck disable=SC1091,SC2154 # $alula and $dir come from helpers
+set -eu
+. tests/cli/helpers
+
+expect 0 bench --help
+prints '--synthetic'
+prints '--acceptance'
+
+expect 0 forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$dir/forged"
+expect 0 bench "$dir/forged" --rounds 1 --threads 1 --json
+for key in read_gbs read_gbs_min read_gbs_max bytes_per_token threads isa ar verify draft head_rows mtp depth acceptance \
+    ratio prefill tokens sequences n scaling tok_s tok_s_min tok_s_max bound_share bound_share_max rows ms load_s \
+    rss_bytes rss_bytes_max; do
+    prints "\"$key\":"
+done
+expect 0 bench models/tiny-trunk --rounds 1 --threads 1 --exact
+prints 'plain decoding'
+prints 'of the bound'
+if grep -q 'MTP, depth' "$dir/out"; then fail 'MTP figures of a model without a head'; fi
+
+expect 2 bench
+says '--synthetic'
+expect 2 bench models/tiny-trunk --layers 3
+says '--layers'
+expect 2 bench --synthetic gpt
+says 'qwen3.5-35b-a3b'
+expect 2 bench "$dir/forged" --acceptance .5,x
+says '.5,x'
+expect 2 bench "$dir/forged" --acceptance .5,.9
+says '0.9'
+expect 1 bench "$dir/nothing"
