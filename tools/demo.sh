@@ -1,5 +1,5 @@
 #!/bin/sh
-# From two bundled folders to a faster answer: probe, forge, then one prompt answered by plain decoding and
+# From two bundled folders to a faster answer: probe, forge, inspect, then one prompt answered by plain decoding and
 # with one, two and three tokens drafted ahead. Fails unless the four answers are the same. Usage: demo.sh BUILD/alula
 set -eu
 alula=$1
@@ -32,7 +32,10 @@ show probe models/tiny-trunk models/tiny-donor
 step '2. Graft the head of the donor onto the trunk, in 4 bits'
 show forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$work/tiny-mtp"
 
-step '3. One prompt, plain and with tokens drafted ahead'
+step '3. What came out?'
+show inspect "$work/tiny-mtp"
+
+step '4. One prompt, plain and with tokens drafted ahead'
 show run "$work/tiny-mtp" -p "$prompt" --depth 3
 round=0
 while [ $((round += 1)) -le $rounds ]; do # interleaved, so that a busy moment of the machine hits every depth alike
