@@ -1,5 +1,6 @@
-/* How deep to draft, on made-up machines and texts whose best answer is known: never far below plain decoding, near the best fixed depth
- * where drafting pays, above it where the head knows when it is right. No clock is read; the same run gives the same figures. */
+/* How deep to draft, on made-up machines and texts whose best answer is known: never far below plain decoding, near
+ * the best fixed depth where drafting pays, above it where the head knows when it is right. No clock is read: the
+ * same run gives the same figures. */
 #include <string.h>
 
 #include "decode/depth.h"

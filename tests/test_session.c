@@ -190,6 +190,36 @@ static void test_cut_character_is_replaced(void **state)
     alula_free(before);
 }
 
+/* Packed weights in fast mode, the default: the text hangs on neither depth, threads nor chunks, greedy or drawn. */
+static void test_fast_mode_is_as_exact(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct alula_engine *g;
+    struct alula_engine_info info;
+    struct answer plain, a;
+    int32_t ids[50];
+    assert_ok(alula_engine_open(&g, data_path("mtplx/golden/tiny-mtplx"), NULL, &e), e);
+    alula_engine_describe(g, &info);
+    assert_false(info.exact);
+    for (int i = 0; i < 50; i++) ids[i] = (i * 37 + 11) % (info.vocab - 60);
+    for (int hot = 0; hot < 2; hot++)
+        for (int depth = 0; depth <= ALULA_DEPTH_MAX; depth++) {
+            struct alula_session *s;
+            struct alula_session_options o = options(depth, 60);
+            o.n_threads = 1 + depth % 3;
+            o.ignore_stop_ids = true;
+            o.sampling.temperature = hot;
+            o.sampling.seeded = true;
+            assert_ok(session_create_chunked(&s, g, &o, depth % 2 ? 7 : 512, &e), e);
+            prompt(s, ids, 50);
+            finish_answer(s, depth ? &a : &plain);
+            assert_memory_equal(depth ? a.tokens : plain.tokens, plain.tokens, 60 * sizeof(int32_t));
+            alula_session_free(s);
+        }
+    alula_engine_close(g);
+}
+
 /* ---- what ends it ------------------------------------------------------------------------------- */
 
 /* Any piece of an answer, taken as a stop text, ends it right before that piece: across tokens, inside a
@@ -611,6 +641,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_is_the_text_of_the_tokens),
+        cmocka_unit_test(test_fast_mode_is_as_exact),
         cmocka_unit_test(test_mask_dictates_and_characters_stay_whole),
         cmocka_unit_test(test_cut_character_is_replaced),
         cmocka_unit_test(test_stop_text_ends_at_the_right_byte),
