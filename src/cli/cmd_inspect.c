@@ -1,6 +1,7 @@
 /* cmd_inspect.c - alula inspect: the verdict on an artifact, for people or as MTPLX's JSON. */
 #include "artifact/contract.h"
 #include "cli/cli.h"
+#include "cli/userstate.h"
 #include "cli/survey_page.h"
 #include "forge/inspect.h"
 
@@ -68,6 +69,22 @@ static void show_contract(const struct inspection *i, struct buf *out)
                   contract_hidden_str(&c->mtp, hidden, sizeof hidden));
 }
 
+/* Says nothing if nothing is remembered. */
+static void show_tuned(const struct inspection *i, struct buf *out)
+{
+    struct tune_record t;
+    struct alula_error e;
+    if (!userstate_tuned(&t, NULL, i->path, 0, &e)) {
+        if (e.code) page_line(out, "tuned", TERM_RED, "%s", e.message);
+    } else if (t.depth) {
+        page_line(out, "tuned", TERM_PLAIN, "depth %d, %.2f times plain decoding here (%s)", t.depth, t.multiplier,
+                  t.saved_at);
+    } else {
+        page_line(out, "tuned", TERM_PLAIN, "plain decoding is the fastest here: %s (%s)", tune_verdict_name(t.verdict),
+                  t.saved_at);
+    }
+}
+
 static void show(const struct inspection *i, struct buf *out)
 {
     page_title(out, i->path);
@@ -75,6 +92,7 @@ static void show(const struct inspection *i, struct buf *out)
     survey_page(&i->survey, out);
     show_missing(&i->survey.head_set, out);
     show_contract(i, out);
+    show_tuned(i, out);
     advice_page(i->next, i->n_next, out);
 }
 

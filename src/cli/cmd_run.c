@@ -5,16 +5,18 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/opt.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/line.h"
+#include "cli/userstate.h"
 #include "cli/talk.h"
 #include "cli/term.h"
 
 struct run_options {
     struct opt_shared shared;
-    const char *prompt, *system, *mtp;
+    const char *prompt, *system, *mtp, *state;
     bool raw, think, no_think, no_mtp, exact, stats, json;
     int depth; /* choice: 0 auto, else tokens + 1 */
     int law;   /* enum alula_law */
@@ -179,6 +181,12 @@ static const struct opt table[] = {
      .max = 1 << 24,
      .fallback = "the model's, at most 32768",
      .help = "Tokens that prompt and answer may have together."},
+    {.name = "state",
+     .arg = "DIR",
+     .type = OPT_STR,
+     .offset = AT(state),
+     .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula",
+     .help = "Folder in which tune remembered what pays; --depth auto heeds it."},
     {.name = "stats",
      .type = OPT_FLAG,
      .offset = AT(stats),
@@ -254,6 +262,21 @@ static struct alula_session_options session_options(const struct run_options *o)
     return s;
 }
 _Static_assert(ALULA_DEPTH_AUTO == -1 && ALULA_DEPTH_MAX == 7, "the choices of --depth are -1 .. 7");
+
+/* "auto" is plain decoding where tune found that no depth pays, and else what the session makes of it. What
+ * tune measured is the model's own head in fast mode. */
+static void use_tuned(struct run_options *o, const char *dir)
+{
+    struct tune_record t;
+    struct alula_error e;
+    if (o->depth || o->no_mtp || o->mtp || o->exact) return;
+    if (userstate_tuned(&t, o->state, dir, o->threads, &e)) {
+        if (!t.depth) o->depth = 1;
+        log_at(LOG_INFO, "tune found %s", tune_verdict_name(t.verdict));
+    } else if (e.code) {
+        log_at(LOG_WARN, "%s", e.message);
+    }
+}
 
 static bool talk_begin(struct talk *t, const struct run_options *o, struct alula_error *e)
 {
@@ -394,7 +417,7 @@ static bool chat(const struct run_options *o, const struct alula_engine *engine,
 
 static bool run_run(const void *options, char **args, int n_args, int *status, struct alula_error *e)
 {
-    const struct run_options *o = options;
+    struct run_options own = *(const struct run_options *)options, *o = &own;
     (void)n_args, (void)status;
     bool talks = !o->prompt && term_is_terminal(stdin);
     if (!check_options(o, e)) return false;
@@ -406,6 +429,7 @@ static bool run_run(const void *options, char **args, int n_args, int *status, s
     struct alula_engine *engine = NULL;
     struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
     buf_init(&text, CLI_INPUT_MAX);
+    use_tuned(o, args[0]);
     bool ok = (talks || prompt_text(o, &text, e)) && alula_engine_open(&engine, args[0], &eo, e) &&
               check_context(o, engine, e) && (talks ? chat(o, engine, e) : answer_once(o, engine, &text, e));
     alula_engine_close(engine);
