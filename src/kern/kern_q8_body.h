@@ -3,15 +3,16 @@
  *
  * Weights stay where they lie, in MLX's rows: no copy of the model, no cache file, no start-up time, one page cache for
  * all processes. Packed blocks (16 rows interleaved, scales beside the codes) would save turning the rows in
- * registers. Measured on Zen 4, AVX-512, four bits, one thread, GB/s with 1, 2, 4, 8 activation rows:
+ * registers. Measured on Zen 4, AVX-512, four bits, one thread of a shared machine, GB/s (95th of 100) with 1, 2, 4, 8
+ * activation rows:
  *
- *     in a cache    in place  32  27  20  11     packed  52  41  26  13
- *     from memory   in place  27  25  19  11     packed  24  25  23  10     plain read 27 to 29
+ *     in a cache    in place  32  27  20  12     packed  52  42  26  13
+ *     from memory   in place  27  25  19  11     packed  24  25  23  10     plain read 26 to 30
  *
- * One row, which is what experts see even in a verify batch, already runs at the speed of reading; packing would win
- * only where the processor, not memory, is the limit, and not by enough. What reading in place needs is prefetching
- * by hand: the rows of a block are many short streams, which the hardware's prefetchers do not follow (4 GB/s
- * without). */
+ * One row, which is what most experts see even in a verify batch, already runs at about the speed of reading; packing
+ * wins where the processor is the limit, at three and four rows, and that does not pay for a second copy of the
+ * model. What reading in place needs is prefetching by hand: the rows of a block are many short streams, which the
+ * hardware's prefetchers do not follow (9 GB/s without). */
 #ifndef KERN_Q8_BODY_H
 #define KERN_Q8_BODY_H
 
