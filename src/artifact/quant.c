@@ -31,10 +31,7 @@ static inline f4 load4(const float *p)
     return v;
 }
 
-static inline f4 select4(u4 mask, f4 yes, f4 no)
-{
-    return (f4)(((u4)yes & mask) | ((u4)no & ~mask));
-}
+static inline f4 select4(u4 mask, f4 yes, f4 no) { return (f4)(((u4)yes & mask) | ((u4)no & ~mask)); }
 
 /* n values as float32; n is a multiple of 4. */
 static void widen(const unsigned char *src, enum dtype type, int n, float *out)
@@ -146,14 +143,9 @@ static bool quant_group(const unsigned char *src, enum dtype type, int bits, int
     find_affine(range, bits, &scale, &bias);
     if (!store_value(scales, type, at, scale) || !store_value(biases, type, at, bias)) return false;
     switch (bits) { /* a constant width lets the compiler unroll the packing */
-    case 4:
-        write_codes(w, n, 4, scale, bias, codes);
-        break;
-    case 8:
-        write_codes(w, n, 8, scale, bias, codes);
-        break;
-    default:
-        write_codes(w, n, bits, scale, bias, codes);
+    case 4: write_codes(w, n, 4, scale, bias, codes); break;
+    case 8: write_codes(w, n, 8, scale, bias, codes); break;
+    default: write_codes(w, n, bits, scale, bias, codes);
     }
     return true;
 }
