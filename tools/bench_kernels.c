@@ -2,9 +2,10 @@
  * limit.
  *
  * `make bench-kernels`; never a test. Each round measures the read limit and every kernel once, one after the
- * other, each on another 16 MB of its matrix, so that noise from neighbours hits all of them alike and nothing
- * is in a cache. Printed: the median over the rounds, the 5th and 95th of 100, and the share of the read limit,
- * median by median and (at best) 95th by 95th. Beside other work neither is the machine's own figure. */
+ * other, each on another 16 MB of its matrix, so that noise from neighbours hits all of them alike and
+ * nothing is in a cache. Printed: the median over the rounds, the 5th and 95th of 100, and the share of the
+ * read limit, median by median and (at best) 95th by 95th. Beside other work neither is the machine's own
+ * figure. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

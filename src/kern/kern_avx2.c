@@ -128,8 +128,8 @@ static inline void scales_load(struct scales *s, const struct matrix *w, uint32_
     turn_scales(w, w->biases, row, g, left < per ? left : per, s->bias);
 }
 
-/* acc += four columns of w (each at most 15) times the four activations at x, in pairs. The empty statement keeps gcc from
- * regrouping the additions, for which it would keep every product and spill them all. */
+/* acc += four columns of w (each at most 15) times the four activations at x, in pairs. The empty statement
+ * keeps gcc from regrouping the additions, for which it would keep every product and spill them all. */
 static inline __m256i maddubs(__m256i acc, __m256i w, const int8_t *x)
 {
     int four;

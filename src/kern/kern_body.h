@@ -60,7 +60,8 @@ static inline void vstore_n(float *p, vf v, size_t n)
         memcpy(p, &v, n * sizeof *p);
 }
 
-/* out[0..n) = expr, where AT(p) stands for the vector of p at the place in hand; whole vectors first, then the rest. */
+/* out[0..n) = expr, where AT(p) stands for the vector of p at the place in hand; whole vectors first, then
+ * the rest. */
 #define AT(p) vload_n((p) + at_, left_)
 #define MAP(out, n, expr)                                                                                    \
     do {                                                                                                     \

@@ -1,18 +1,18 @@
-/* kern_q8_body.h - what the fast matrix products of all instruction sets share; included by each kern_ISA.c after
- * kern_body.h.
+/* kern_q8_body.h - what the fast matrix products of all instruction sets share; included by each kern_ISA.c
+ * after kern_body.h.
  *
- * Weights stay where they lie, in MLX's rows: no copy of the model, no cache file, no start-up time, one page cache for
- * all processes. Packed blocks (16 rows interleaved, scales beside the codes) would save turning the rows in
- * registers. Measured on Zen 4, AVX-512, four bits, one thread of a shared machine, GB/s (95th of 100) with 1, 2, 4, 8
- * activation rows:
+ * Weights stay where they lie, in MLX's rows: no copy of the model, no cache file, no start-up time, one page
+ * cache for all processes. Packed blocks (16 rows interleaved, scales beside the codes) would save turning
+ * the rows in registers. Measured on Zen 4, AVX-512, four bits, one thread of a shared machine, GB/s (95th of
+ * 100) with 1, 2, 4, 8 activation rows:
  *
  *     in a cache    in place  32  27  20  12     packed  52  42  26  13
  *     from memory   in place  27  25  19  11     packed  24  25  23  10     plain read 26 to 30
  *
- * One row, which is what most experts see even in a verify batch, already runs at about the speed of reading; packing
- * wins where the processor is the limit, at three and four rows, and that does not pay for a second copy of the
- * model. What reading in place needs is prefetching by hand: the rows of a block are many short streams, which the
- * hardware's prefetchers do not follow (9 GB/s without). */
+ * One row, which is what most experts see even in a verify batch, already runs at about the speed of reading;
+ * packing wins where the processor is the limit, at three and four rows, and that does not pay for a second
+ * copy of the model. What reading in place needs is prefetching by hand: the rows of a block are many short
+ * streams, which the hardware's prefetchers do not follow (9 GB/s without). */
 #ifndef KERN_Q8_BODY_H
 #define KERN_Q8_BODY_H
 
@@ -98,7 +98,8 @@ static inline void ahead_step(struct ahead *a)
     a->biases += a->scale_step;
 }
 
-/* Rows row .. row+LANES-1 with n <= XROWS activation rows; acc[j] receives a lane per row. The range goes on to end. */
+/* Rows row .. row+LANES-1 with n <= XROWS activation rows; acc[j] receives a lane per row. The range goes on
+ * to end. */
 static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
                      int n, vf *acc);
 

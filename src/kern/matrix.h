@@ -1,8 +1,8 @@
 /* matrix.h - a weight matrix as it lies in a file, and conversions of single values.
  *
- * W[rows][cols], row-major, y = W x. Affine ("MLX") matrices hold codes of `bits` bits: code i of a row takes bits i*bits .. of the
- * row's little-endian bit string; value = scale*code + bias with one scale and one bias per `group` columns, float32
- * product, then float32 sum. */
+ * W[rows][cols], row-major, y = W x. Affine ("MLX") matrices hold codes of `bits` bits: code i of a row takes
+ * bits i*bits .. of the row's little-endian bit string; value = scale*code + bias with one scale and one bias
+ * per `group` columns, float32 product, then float32 sum. */
 #ifndef KERN_MATRIX_H
 #define KERN_MATRIX_H
 
