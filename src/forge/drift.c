@@ -263,7 +263,7 @@ static void take_row(struct drift *d, int32_t token, double change)
         d->rows[i] = d->rows[i - 1];
         i--;
     }
-    d->rows[i] = (struct drift_row){token, change};
+    d->rows[i] = (struct drift_row){.token = token, .change = change};
 }
 
 static bool rank_rows(struct comparison *c, struct alula_error *e)

@@ -40,6 +40,7 @@ struct drift_entry {
 struct drift_row {
     int32_t token;
     double change;
+    char text[48]; /* of the token, for people; filled by drift_name_rows */
 };
 
 struct drift {
@@ -61,7 +62,9 @@ bool drift_run(struct drift *ret, const struct weights *trunk, const struct weig
 void drift_free(struct drift *d);
 
 const char *drift_class_name(enum drift_class c);
-/* tokenizer (may be NULL) gives the moved rows their texts. NULL when out of memory. */
-json_t *drift_json(const struct drift *d, const struct tokenizer *tokenizer);
+/* Fills in the texts of the moved rows, cut to what fits; what is no character is U+FFFD. */
+void drift_name_rows(struct drift *d, const struct tokenizer *tokenizer);
+/* NULL when out of memory. */
+json_t *drift_json(const struct drift *d);
 
 #endif

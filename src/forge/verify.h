@@ -18,6 +18,9 @@ struct verify_options {
     int n_prompts;     /* 0 = 4 */
     int max_tokens;    /* of each answer; 0 = 64 */
     int n_threads;     /* 0 = the CPUs that this process may use */
+    /* A contract that is clearly not the head's is replaced by the calibrated one in mtplx_runtime.json; else
+     * it is a failure. */
+    bool adopt;
     const struct watch *watch;
 };
 
@@ -27,9 +30,10 @@ struct verify_texts {
     bool equal;               /* every answer at every depth equals the plain one, token for token */
     int prompt, depth, token; /* where they first part, if not equal */
     int n_prompts;
-    int64_t tokens; /* of all plain answers */
-    double tok_s[CHAIN_DEPTH_MAX + 1],
-        speedup[CHAIN_DEPTH_MAX + 1]; /* [depth]; speedup: median of paired ratios */
+    int64_t tokens;                    /* of all plain answers */
+    double tok_s[CHAIN_DEPTH_MAX + 1]; /* [depth] */
+    double speedup[CHAIN_DEPTH_MAX + 1],
+        speedup_max[CHAIN_DEPTH_MAX + 1]; /* of prompts' ratios to plain: median, best */
     int64_t drafted[CHAIN_DEPTH_MAX + 1][CHAIN_DEPTH_MAX], accepted[CHAIN_DEPTH_MAX + 1][CHAIN_DEPTH_MAX];
 };
 
@@ -66,8 +70,10 @@ struct verify {
     char hardware[128], os[128], timestamp[32];
     int n_threads;
     double seconds;
-    const char *verdict; /* of speed, MTPLX's words: "mtp_depth_wins", "no_mtp_depth_beat_ar", ... */
+    const char *verdict; /* of speed, MTPLX's words: "mtp_depth_wins", "no_mtp_depth_beat_ar",
+                            "mtp_acceptance_collapsed"; or "inconclusive" */
     int best_depth;      /* the fastest one of those that beat plain decoding; 0 = none */
+    bool adopted;        /* the calibrated contract took the place of the folder's */
     bool passed;         /* contract as declared or tied with it, signal, equal texts */
     char problem[512];   /* one sentence if not passed */
 };
@@ -81,9 +87,11 @@ void verify_free(struct verify *v);
  * memory. */
 json_t *verify_json(const struct verify *v);
 
-/* Writes verified_on, exactness_baseline, speed_evidence, verification and mtp_contract into
- * DIR/mtplx_runtime.json, atomically; other keys stay, required ones that are missing are filled in. A result
- * that did not pass is written with a status that bars the verdict "verified". */
+/* Writes verified_on, exactness_baseline, speed_evidence, verification and the calibration of mtp_contract
+ * into DIR/mtplx_runtime.json, atomically; other keys stay, required ones that are missing are filled in. A
+ * result that did not pass is written with a status that bars the verdict "verified". */
 bool verify_stamp(const char *dir, const struct verify *v, struct alula_error *e);
+/* Writes the calibrated contract alone; what was verified before counts no more. */
+bool verify_adopt(const char *dir, const struct calibrate *c, struct alula_error *e);
 
 #endif
