@@ -11,8 +11,19 @@
 #include "cli/term.h"
 
 static const struct opt_command *const commands[] = {
-    &cmd_probe.opt, &cmd_forge.opt,    &cmd_inspect.opt, &cmd_tune.opt, &cmd_run.opt, &cmd_eval.opt,
-    &cmd_bench.opt, &cmd_tokenize.opt, &cmd_render.opt,  &cmd_help.opt, NULL,
+    &cmd_probe.opt,
+    &cmd_forge.opt,
+    &cmd_forge_verify.opt,
+    &cmd_forge_card.opt,
+    &cmd_inspect.opt,
+    &cmd_tune.opt,
+    &cmd_run.opt,
+    &cmd_eval.opt,
+    &cmd_bench.opt,
+    &cmd_tokenize.opt,
+    &cmd_render.opt,
+    &cmd_help.opt,
+    NULL,
 };
 
 static const struct opt_example examples[] = {

@@ -1,0 +1,162 @@
+/* cmd_forge_verify.c - alula forge verify: measures an artifact, says what came out, writes it down. */
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/cli.h"
+#include "cli/verify_page.h"
+#include "forge/verify.h"
+
+struct verify_cli {
+    struct opt_shared shared;
+    const char *trunk, *mtp, *calib;
+    int positions, prompts, max_tokens, threads;
+    bool adopt, dry_run, json;
+};
+
+static const struct verify_cli defaults = {.shared = CLI_SHARED, .positions = CALIBRATE_POSITIONS_MIN};
+
+#define AT(member) offsetof(struct verify_cli, member)
+static const struct opt table[] = {
+    {.name = "trunk",
+     .arg = "DIR",
+     .type = OPT_STR,
+     .offset = AT(trunk),
+     .help = "Compare the packed body with this one, from which it was made."},
+    {.name = "mtp",
+     .arg = "DIR",
+     .type = OPT_STR,
+     .offset = AT(mtp),
+     .help = "Compare the head with this one, from which it was made, on the same places."},
+    {.name = "calib",
+     .arg = "FILE",
+     .type = OPT_STR,
+     .offset = AT(calib),
+     .fallback = "a text of its own",
+     .help = "The text to measure on."},
+    {.name = "positions",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(positions),
+     .min = CALIBRATE_POSITIONS_MIN,
+     .max = 1 << 20,
+     .fallback = "512",
+     .help = "Places of the text at which drafts are judged."},
+    {.name = "prompts",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(prompts),
+     .min = 1,
+     .max = VERIFY_PROMPTS_MAX,
+     .fallback = "4",
+     .help = "Answers whose text is compared between depths."},
+    {.name = "max-tokens",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(max_tokens),
+     .min = 1,
+     .max = 4096,
+     .fallback = "64",
+     .help = "Tokens of each."},
+    {.name = "adopt",
+     .type = OPT_FLAG,
+     .offset = AT(adopt),
+     .help = "If the head is clearly fed the wrong way, write the right one into the contract."},
+    {.name = "dry-run", .type = OPT_FLAG, .offset = AT(dry_run), .help = "Measure, but write nothing."},
+    {.name = "threads",
+     .letter = 't',
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(threads),
+     .min = 1,
+     .max = 256,
+     .fallback = "the CPUs this process may use",
+     .help = "Threads that compute. Counts are the same for any number."},
+    {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    {.name = NULL},
+};
+#undef AT
+
+static const struct opt_example examples[] = {
+    {"alula forge verify ornith-mtp-4bit", "Tries the head, compares texts, writes mtplx_runtime.json."},
+    {"alula forge verify ornith-mtp-4bit --trunk Ornith-1.0-35B --mtp Qwen3.5-35B-A3B",
+     "Also says what packing cost and how far the trunk has moved."},
+    {NULL, NULL},
+};
+
+static bool measure(struct verify *ret, const struct verify_cli *o, const char *dir, const struct buf *text,
+                    struct alula_error *e)
+{
+    struct verify_watch progress = {0};
+    const struct watch watch = {verify_watch_tell, &progress};
+    const struct verify_options vo = {.dir = dir,
+                                      .source_trunk = o->trunk,
+                                      .source_mtp = o->mtp,
+                                      .text = o->calib ? text->data : NULL,
+                                      .text_len = text->len,
+                                      .positions = o->positions,
+                                      .n_prompts = o->prompts,
+                                      .max_tokens = o->max_tokens,
+                                      .n_threads = o->threads,
+                                      .adopt = o->adopt,
+                                      .watch = &watch};
+    bool ok = verify_run(ret, &vo, e);
+    verify_watch_end(&progress);
+    return ok;
+}
+
+static bool report(const struct verify_cli *o, const char *dir, const struct verify *v, struct alula_error *e)
+{
+    struct buf out = {0};
+    if (o->json) {
+        json_t *root = verify_json(v);
+        if (!root) return err_set(e, ALULA_NOMEM, "no memory for the report");
+        json_write(&out, root, 2);
+        buf_byte(&out, '\n');
+        json_decref(root);
+    } else {
+        verify_page(v, dir, &out);
+    }
+    bool ok = term_write_buf(&out, e);
+    buf_free(&out);
+    return ok;
+}
+
+static bool verify_command(const void *options, char **args, int n_args, int *status, struct alula_error *e)
+{
+    const struct verify_cli *o = options;
+    struct verify v;
+    struct buf text;
+    (void)n_args;
+    if (o->adopt && o->dry_run) return err_set(e, ALULA_USAGE, "--adopt writes, --dry-run forbids it");
+    buf_init(&text, CLI_INPUT_MAX);
+    if ((o->calib && !file_read(o->calib, CLI_INPUT_MAX, &text, e)) || !measure(&v, o, args[0], &text, e)) {
+        buf_free(&text);
+        return false;
+    }
+    bool ok = (o->dry_run || verify_stamp(args[0], &v, e)) && report(o, args[0], &v, e);
+    *status = v.passed ? 0 : 1;
+    verify_free(&v);
+    buf_free(&text);
+    return ok;
+}
+
+const struct cli_command cmd_forge_verify = {
+    .opt =
+        {.name = "forge verify",
+         .summary = "measure an artifact and write down what came out",
+         .text =
+             "Tries every way to feed the head on the same places of a text and says which fits and what "
+             "cannot be told apart; compares the text of decoding with drafts with that of plain decoding; "
+             "times both. With --trunk and --mtp it says what packing cost.\n\n"
+             "What was measured goes into DIR/mtplx_runtime.json, from where alula inspect and alula forge "
+             "card read it. An artifact that fails is marked as failed.\n\n"
+             "Exit status: 0 passed, 1 failed, with a sentence that says what is wrong.",
+         .args = "DIR",
+         .args_min = 1,
+         .args_max = 1,
+         .options = table,
+         .examples = examples},
+    .defaults = &defaults,
+    .size = sizeof defaults,
+    .run = verify_command,
+};
