@@ -271,7 +271,7 @@ static void use_tuned(struct run_options *o, const char *dir)
     struct alula_error e;
     if (o->depth || o->no_mtp || o->mtp || o->exact) return;
     if (userstate_tuned(&t, o->state, dir, o->threads, &e)) {
-        if (!t.depth) o->depth = 1;
+        if (!t.depth && !t.busy) o->depth = 1;
         log_at(LOG_INFO, "tune found %s", tune_verdict_name(t.verdict));
     } else if (e.code) {
         log_at(LOG_WARN, "%s", e.message);

@@ -169,6 +169,7 @@ static bool read_record(const json_t *record, struct tune_record *ret, struct al
             return false;
         r.depth = (int)depth;
     }
+    r.busy = json_is_true(json_object_get(json_object_get(payload, "diagnostics"), "busy"));
     snprintf(r.saved_at, sizeof r.saved_at, "%s", saved_at);
     *ret = r;
     return true;

@@ -39,8 +39,8 @@ grep -q '</svg>' "$dir/plot.svg" || fail "no picture"
 
 # A copy elsewhere is the same artifact. What is remembered decides for run unless a depth is given.
 cp -R $model "$dir/copy"
-recorded() { # VERDICT
-    sed "s/\"verdict\": \"[a-z_]*\"/\"verdict\": \"$1\"/" "$state" >"$dir/new"
+recorded() { # VERDICT BUSY
+    sed "s/\"verdict\": \"[a-z_]*\"/\"verdict\": \"$1\"/; s/\"busy\": [a-z]*/\"busy\": $2/" "$state" >"$dir/new"
     cp "$dir/new" "$state"
 }
 depth() {
@@ -48,7 +48,9 @@ depth() {
     cp "$dir/out" "$dir/json"
     member stats.depth
 }
-recorded no_mtp_depth_beat_ar
+recorded no_mtp_depth_beat_ar true
+[ "$(depth)" = auto ] || fail "run believed a loss on a busy machine"
+recorded no_mtp_depth_beat_ar false
 [ "$(depth)" = 0 ] || fail "run did not heed the record"
 [ "$(depth --depth 2)" = 2 ] || fail "the record overrode --depth"
 [ "$(depth --exact)" = auto ] || fail "the record is not of --exact"
@@ -70,7 +72,7 @@ rm "$state"
 expect 0 tune $model --force --rounds 3 -n 8 --depths 1
 sed 's/"alula_version": "[0-9.]*"/"alula_version": "0.0.0"/' "$state" >"$dir/new"
 cp "$dir/new" "$state"
-recorded no_mtp_depth_beat_ar
+recorded no_mtp_depth_beat_ar false
 [ "$(depth)" = auto ] || fail "run heeded another build's record"
 
 refuse() { # STATUS TEXT ARG...
