@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "base/err.h"
@@ -13,10 +14,14 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-/* Fails with the error's own message if ok is false. */
-#define assert_ok(ok, e)                                                                           \
-    do {                                                                                           \
-        if (!(ok)) fail_msg("%s", (e).message);                                                    \
+/* Fails with the error's own message if ok is false. cmocka does not say that its failures never return; abort
+ * does, so that compilers know what is set behind a chain of calls. */
+#define assert_ok(ok, e)                                                                                      \
+    do {                                                                                                      \
+        if (!(ok)) {                                                                                          \
+            fail_msg("%s", (e).message);                                                                      \
+            abort();                                                                                          \
+        }                                                                                                     \
     } while (0)
 
 /* "tests/data/NAME" relative to the repository's root, from which tests run. One of four rotating static buffers. */
