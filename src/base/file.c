@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SEND_BYTES (32u << 20)
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 static bool map_fd(int fd, struct file_map *m, const char *path, struct alula_error *e)
@@ -55,6 +57,12 @@ void file_map_forget(const void *p, size_t n)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t lo = ((uintptr_t)p + page - 1) / page * page, hi = ((uintptr_t)p + n) / page * page;
     if (hi > lo) madvise((void *)lo, hi - lo, MADV_DONTNEED);
+}
+
+void file_map_expect(const void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)p / page * page;
+    if (n) madvise((void *)lo, (uintptr_t)p + n - lo, MADV_WILLNEED);
 }
 
 /* Appends all of fd to b, asking for one byte more than max to tell a file at the limit from one above it. */
@@ -161,7 +169,7 @@ bool file_out_open(struct file_out *f, const char *path, struct alula_error *e)
 {
     struct stat st;
     f->fd = -1;
-    f->written = 0;
+    f->written = f->sent = 0;
     if (strlen(path) > sizeof f->path - 64 || path_base(path)[0] == '\0')
         return err_set(e, ALULA_USAGE, "cannot write '%s': this is no usable file name", path);
     bool replaces = stat(path, &st) == 0;
@@ -183,6 +191,15 @@ bool file_out_open(struct file_out *f, const char *path, struct alula_error *e)
     return true;
 }
 
+/* Starts writing back what has come together, so that the flush at the end of a large file does not find all
+ * of it still to do. A system that cannot leaves it to the flush. */
+static void send_some(struct file_out *f)
+{
+    if (f->written - f->sent < SEND_BYTES) return;
+    sync_file_range(f->fd, (off64_t)f->sent, (off64_t)(f->written - f->sent), SYNC_FILE_RANGE_WRITE);
+    f->sent = f->written;
+}
+
 bool file_out_write(struct file_out *f, const void *p, size_t n, struct alula_error *e)
 {
     const char *s = p;
@@ -195,6 +212,7 @@ bool file_out_write(struct file_out *f, const void *p, size_t n, struct alula_er
         n -= (size_t)k;
         f->written += (uint64_t)k;
     }
+    send_some(f);
     return true;
 }
 

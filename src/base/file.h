@@ -15,6 +15,8 @@ void file_unmap(struct file_map *m);
 /* Lets the system take back the memory of whole pages inside [p, p+n) of a map; they are read again when
  * touched. */
 void file_map_forget(const void *p, size_t n);
+/* Asks the system to begin reading [p, p+n) of a map. */
+void file_map_expect(const void *p, size_t n);
 
 /* Reads a whole file into b (emptied first, empty on failure); more than max bytes is an error, 0 = b's own
  * ceiling. "-" is standard input. */
@@ -34,7 +36,7 @@ const char *path_base(const char *path); /* the part after the last slash */
 struct file_out {
     int fd; /* -1 = closed */
     char path[4096], tmp[4096];
-    uint64_t written;
+    uint64_t written, sent; /* bytes; of them on their way to the disk */
 };
 bool file_out_open(struct file_out *f, const char *path, struct alula_error *e);
 bool file_out_write(struct file_out *f, const void *p, size_t n, struct alula_error *e);

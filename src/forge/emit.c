@@ -145,6 +145,19 @@ static uint32_t block_rows(const struct matrix *m)
     return rows < 1 ? 1 : rows;
 }
 
+/* Rows from `first` of a part, or of the part behind it, will be wanted next. */
+static void expect_next(const struct plan_item *it, int k, uint32_t first)
+{
+    const struct matrix *m = part(it, k);
+    if (first >= m->rows) {
+        if (k + 1 == n_parts(it)) return;
+        m = part(it, k + 1);
+        first = 0;
+    }
+    uint32_t rows = m->rows - first < block_rows(m) ? m->rows - first : block_rows(m);
+    file_map_expect((const unsigned char *)m->data + first * matrix_row_bytes(m), rows * matrix_row_bytes(m));
+}
+
 static bool emit_converted(struct emitter *em, const struct plan_item *it, struct alula_error *e)
 {
     buf_clear(&em->scales);
@@ -152,8 +165,10 @@ static bool emit_converted(struct emitter *em, const struct plan_item *it, struc
     for (int k = 0; k < n_parts(it); k++) {
         const struct matrix *m = part(it, k);
         uint32_t step = block_rows(m);
-        for (uint32_t r = 0; r < m->rows; r += step)
+        for (uint32_t r = 0; r < m->rows; r += step) {
+            expect_next(it, k, r + step);
             if (!emit_block(em, it, m, r, m->rows - r < step ? m->rows - r : step, e)) return false;
+        }
     }
     if (!it->bits) return true;
     return st_writer_append(em->w, em->scales.data, em->scales.len, e) &&
