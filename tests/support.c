@@ -102,3 +102,32 @@ void assert_close(const float *a, const float *b, size_t n, double tol, const ch
     if (max >= 0)
         fail_msg("%s: [%zu] is %.9g, expected %.9g within %g", what, worst, (double)a[worst], (double)b[worst], tol);
 }
+
+static struct buf read_path(const char *dir, const char *name)
+{
+    char path[4096];
+    struct buf b;
+    struct alula_error e;
+    buf_init(&b, 0);
+    assert_ok(path_join(path, sizeof path, dir, name, &e) && file_read(path, 0, &b, &e), e);
+    return b;
+}
+
+void assert_same_folder(const char *a, const char *b)
+{
+    char **names_a, **names_b;
+    size_t n_a, n_b;
+    struct alula_error e;
+    assert_ok(dir_list(a, &names_a, &n_a, &e) && dir_list(b, &names_b, &n_b, &e), e);
+    assert_int_equal(n_a, n_b);
+    for (size_t i = 0; i < n_a; i++) {
+        assert_string_equal(names_a[i], names_b[i]);
+        struct buf x = read_path(a, names_a[i]), y = read_path(b, names_b[i]);
+        if (x.len != y.len || memcmp(x.data, y.data, x.len))
+            fail_msg("%s differs between %s and %s", names_a[i], a, b);
+        buf_free(&x);
+        buf_free(&y);
+    }
+    mem_free(names_a);
+    mem_free(names_b);
+}

@@ -36,4 +36,7 @@ struct buf read_data(const char *name);
 /* Every |a[i]-b[i]| <= tol; on failure names `what` and the worst place. NaN fails. */
 void assert_close(const float *a, const float *b, size_t n, double tol, const char *what);
 
+/* Every plain file of two folders, byte for byte. */
+void assert_same_folder(const char *a, const char *b);
+
 #endif

@@ -15,8 +15,6 @@ void file_unmap(struct file_map *m);
 /* Lets the system take back the memory of whole pages inside [p, p+n) of a map; they are read again when
  * touched. */
 void file_map_forget(const void *p, size_t n);
-/* Asks the system to begin reading [p, p+n) of a map. */
-void file_map_expect(const void *p, size_t n);
 
 /* Reads a whole file into b (emptied first, empty on failure); more than max bytes is an error, 0 = b's own
  * ceiling. "-" is standard input. */

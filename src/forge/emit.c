@@ -4,6 +4,7 @@
 #include "forge/emit.h"
 
 #include <math.h>
+#include <time.h>
 
 #include "artifact/quant.h"
 #include "artifact/safetensors.h"
@@ -53,10 +54,7 @@ static bool convert(const void *src, enum dtype from, size_t n, unsigned char *o
     return finite;
 }
 
-static size_t packed_row(const struct plan_item *it)
-{
-    return (size_t)it->mats->cols * (size_t)it->bits / 8;
-}
+static size_t packed_row(const struct plan_item *it) { return (size_t)it->mats->cols * (size_t)it->bits / 8; }
 
 static size_t scales_row(const struct plan_item *it)
 {
@@ -84,8 +82,8 @@ static void work_rows(void *arg, int thread, int n_threads)
             }
             good = good && quant_rows(src, it->type, 1, cols, it->bits, it->group,
                                       (uint32_t *)(void *)(b->out + (size_t)r * packed_row(it)),
-                                      b->scales + (size_t)r * scales_row(it), b->biases + (size_t)r * scales_row(it),
-                                      &bad_row);
+                                      b->scales + (size_t)r * scales_row(it),
+                                      b->biases + (size_t)r * scales_row(it), &bad_row);
         }
         if (!good) b->bad[thread] = b->first + (uint64_t)r + 1;
     }
@@ -93,10 +91,8 @@ static void work_rows(void *arg, int thread, int n_threads)
 
 static bool tell(struct emitter *em, uint64_t bytes, struct alula_error *e)
 {
-    struct emit_progress *p = em->progress;
-    p->done += bytes;
-    if (p->tell && !p->tell(p->arg, p->done, p->total)) return err_set(e, ALULA_CANCELLED, "the forge was stopped");
-    return true;
+    em->progress->done += bytes;
+    return watch_tell(em->progress->watch, "forging", em->progress->done, em->progress->total, e);
 }
 
 static bool emit_block(struct emitter *em, const struct plan_item *it, const struct matrix *m, uint32_t first,
@@ -117,7 +113,8 @@ static bool emit_block(struct emitter *em, const struct plan_item *it, const str
     pool_run(em->pool, work_rows, &b);
     for (int t = 0; t < pool_threads(em->pool); t++)
         if (em->bad[t])
-            return err_set(e, ALULA_FORMAT, "%s: row %llu holds a value that is not finite or a range that overflows %s",
+            return err_set(e, ALULA_FORMAT,
+                           "%s: row %llu holds a value that is not finite or a range that overflows %s",
                            it->name, (unsigned long long)em->bad[t] - 1, dtype_name(it->type));
     if (!st_writer_append(em->w, em->out, rows * out_row, e)) return false;
     size_t in = rows * matrix_row_bytes(m);
@@ -132,10 +129,7 @@ static const struct matrix *part(const struct plan_item *it, int k)
     return k % 2 ? &it->mats2[k / 2] : &it->mats[k / 2];
 }
 
-static int n_parts(const struct plan_item *it)
-{
-    return it->n_mats * (it->mats2 ? 2 : 1);
-}
+static int n_parts(const struct plan_item *it) { return it->n_mats * (it->mats2 ? 2 : 1); }
 
 /* Rows of a block: as many as fit, a multiple of 8 if possible. */
 static uint32_t block_rows(const struct matrix *m)
@@ -145,19 +139,6 @@ static uint32_t block_rows(const struct matrix *m)
     return rows < 1 ? 1 : rows;
 }
 
-/* Rows from `first` of a part, or of the part behind it, will be wanted next. */
-static void expect_next(const struct plan_item *it, int k, uint32_t first)
-{
-    const struct matrix *m = part(it, k);
-    if (first >= m->rows) {
-        if (k + 1 == n_parts(it)) return;
-        m = part(it, k + 1);
-        first = 0;
-    }
-    uint32_t rows = m->rows - first < block_rows(m) ? m->rows - first : block_rows(m);
-    file_map_expect((const unsigned char *)m->data + first * matrix_row_bytes(m), rows * matrix_row_bytes(m));
-}
-
 static bool emit_converted(struct emitter *em, const struct plan_item *it, struct alula_error *e)
 {
     buf_clear(&em->scales);
@@ -165,38 +146,61 @@ static bool emit_converted(struct emitter *em, const struct plan_item *it, struc
     for (int k = 0; k < n_parts(it); k++) {
         const struct matrix *m = part(it, k);
         uint32_t step = block_rows(m);
-        for (uint32_t r = 0; r < m->rows; r += step) {
-            expect_next(it, k, r + step);
+        for (uint32_t r = 0; r < m->rows; r += step)
             if (!emit_block(em, it, m, r, m->rows - r < step ? m->rows - r : step, e)) return false;
-        }
     }
     if (!it->bits) return true;
     return st_writer_append(em->w, em->scales.data, em->scales.len, e) &&
            st_writer_append(em->w, em->biases.data, em->biases.len, e);
 }
 
+/* Bytes as they lie in the source, a piece at a time, so that neither their pages nor the output's pile up. */
+static bool emit_bytes(struct emitter *em, const void *p, size_t n, struct alula_error *e)
+{
+    const unsigned char *at = p;
+    while (n) {
+        size_t piece = n < BLOCK_BYTES ? n : BLOCK_BYTES;
+        if (!st_writer_append(em->w, at, piece, e)) return false;
+        file_map_forget(at, piece);
+        at += piece;
+        n -= piece;
+        if (!tell(em, piece, e)) return false;
+    }
+    return true;
+}
+
+/* Scales or biases of one matrix; those that are not finite would only show when the model talks nonsense. */
+static bool emit_aux(struct emitter *em, const struct plan_item *it, const void *p, size_t n,
+                     const char *what, struct alula_error *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(value_f32(p, it->type, i)))
+            return err_set(e, ALULA_FORMAT, "%s: the %s hold a value that is not finite", it->name, what);
+    return emit_bytes(em, p, n * dtype_size(it->type), e);
+}
+
 /* A source that is packed already keeps its codes. */
 static bool emit_packed(struct emitter *em, const struct plan_item *it, struct alula_error *e)
 {
     size_t codes = it->mats->rows * matrix_row_bytes(it->mats);
-    size_t aux = it->mats->rows * scales_row(it);
+    size_t n_aux = it->mats->rows * (size_t)(it->mats->cols / (uint32_t)it->group);
     for (int k = 0; k < n_parts(it); k++)
-        if (!st_writer_append(em->w, part(it, k)->data, codes, e)) return false;
+        if (!emit_bytes(em, part(it, k)->data, codes, e)) return false;
     for (int k = 0; k < n_parts(it); k++)
-        if (!st_writer_append(em->w, part(it, k)->scales, aux, e)) return false;
+        if (!emit_aux(em, it, part(it, k)->scales, n_aux, "scales", e)) return false;
     for (int k = 0; k < n_parts(it); k++)
-        if (!st_writer_append(em->w, part(it, k)->biases, aux, e)) return false;
-    return tell(em, (codes + 2 * aux) * (uint64_t)n_parts(it), e);
+        if (!emit_aux(em, it, part(it, k)->biases, n_aux, "biases", e)) return false;
+    return true;
 }
 
-/* A gain gets its 1 in the source's own type, then the cast: two roundings, as mlx-lm does it. */
+/* A norm that changes its encoding gets its 1 in the source's own type, then the cast: two roundings, as mlx-lm does it. */
 static bool emit_vector(struct emitter *em, const struct plan_item *it, struct alula_error *e)
 {
     const struct tensor *src = it->vec->source;
     size_t n = src->n_bytes / dtype_size(src->dtype);
     for (size_t i = 0; i < n; i++) {
         unsigned char own[4];
-        store(own, src->dtype, 0, value_f32(src->data, src->dtype, i) + (it->vec->add_one ? 1.0f : 0.0f));
+        store(own, src->dtype, 0, value_f32(src->data, src->dtype, i) + (float)it->shift);
         store(em->out, it->type, i, value_f32(own, src->dtype, 0));
         if (!isfinite(value_f32(em->out, it->type, i)))
             return err_set(e, ALULA_FORMAT, "%s: value %zu is not finite", it->name, i);
@@ -204,8 +208,8 @@ static bool emit_vector(struct emitter *em, const struct plan_item *it, struct a
     return st_writer_append(em->w, em->out, n * dtype_size(it->type), e) && tell(em, src->n_bytes, e);
 }
 
-static bool declare(struct emitter *em, const struct plan_item *it, const char *suffix, enum dtype type, uint64_t cols,
-                    struct alula_error *e)
+static bool declare(struct emitter *em, const struct plan_item *it, const char *suffix, enum dtype type,
+                    uint64_t cols, struct alula_error *e)
 {
     char name[300];
     uint64_t shape[3], rows = (uint64_t)it->mats->rows * (it->mats2 ? 2 : 1);
@@ -239,8 +243,10 @@ static bool make_room(struct emitter *em, const struct plan_item *items, size_t 
     size_t most = 0;
     for (size_t i = 0; i < n; i++) {
         const struct plan_item *it = &items[i];
-        size_t need = it->vec ? it->vec->source->n_bytes * 2 : block_rows(it->mats) * (size_t)it->mats->cols * 4;
-        if (!it->vec && need > it->mats->rows * (size_t)it->mats->cols * 4) need = it->mats->rows * (size_t)it->mats->cols * 4;
+        size_t need =
+            it->vec ? it->vec->source->n_bytes * 2 : block_rows(it->mats) * (size_t)it->mats->cols * 4;
+        if (!it->vec && need > it->mats->rows * (size_t)it->mats->cols * 4)
+            need = it->mats->rows * (size_t)it->mats->cols * 4;
         if (need > most) most = need;
     }
     em->out = arena_alloc(&em->arena, most);
@@ -249,7 +255,8 @@ static bool make_room(struct emitter *em, const struct plan_item *items, size_t 
     return true;
 }
 
-static bool emit_all(struct emitter *em, const char *path, const struct plan_item *items, size_t n, struct alula_error *e)
+static bool emit_all(struct emitter *em, const char *path, const struct plan_item *items, size_t n,
+                     struct alula_error *e)
 {
     json_t *meta = json_pack("{s:s}", "format", "mlx");
     bool ok = meta && make_room(em, items, n, e) && st_writer_open(&em->w, path, meta, e);
@@ -261,8 +268,8 @@ static bool emit_all(struct emitter *em, const char *path, const struct plan_ite
     return meta ? ok : err_set(e, ALULA_NOMEM, "no memory to write %s", path);
 }
 
-bool emit_file(const char *path, const struct plan_item *items, size_t n, struct pool *pool, struct emit_progress *progress,
-               struct alula_error *e)
+bool emit_file(const char *path, const struct plan_item *items, size_t n, struct pool *pool,
+               struct emit_progress *progress, struct alula_error *e)
 {
     struct emitter em = {.pool = pool, .progress = progress};
     buf_init(&em.scales, 0);
@@ -273,4 +280,34 @@ bool emit_file(const char *path, const struct plan_item *items, size_t n, struct
     buf_free(&em.biases);
     arena_free(&em.arena);
     return ok;
+}
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+double emit_measure(const struct plan_item *it, struct pool *pool)
+{
+    struct arena arena = {0};
+    uint64_t bad[256];
+    uint32_t rows = it->mats->rows < block_rows(it->mats) ? it->mats->rows : block_rows(it->mats);
+    size_t plain = rows * (size_t)it->mats->cols * 4, done = 0;
+    struct block b = {.item = it, .m = it->mats, .rows = rows, .bad = bad};
+    b.out = arena_alloc(&arena, plain);
+    b.scales = arena_alloc(&arena, plain);
+    b.biases = arena_alloc(&arena, plain);
+    b.cast = it->mats->type == it->type ? NULL : arena_alloc(&arena, plain);
+    bool ok = b.out && b.scales && b.biases && (b.cast || it->mats->type == it->type);
+    if (ok) pool_run(pool, work_rows, &b); /* the first time reads the file */
+    double start = now_s(), spent = 0;
+    while (ok && spent < 0.1) {
+        pool_run(pool, work_rows, &b);
+        done += rows * matrix_row_bytes(it->mats);
+        spent = now_s() - start;
+    }
+    arena_free(&arena);
+    return ok ? (double)done / spent : 0;
 }

@@ -6,16 +6,18 @@
 
 #include "base/pool.h"
 #include "forge/plan.h"
+#include "forge/watch.h"
 
-/* Called between blocks with source bytes read so far; false stops the work (CANCELLED). */
 struct emit_progress {
-    bool (*tell)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
-    void *arg;
-    uint64_t done, total; /* source bytes */
+    const struct watch *watch; /* told between blocks; may be NULL */
+    uint64_t done, total;      /* source bytes */
 };
 
 /* Appears under `path` whole or not at all. Errors: FORMAT for a value that is not finite (names the module and the row), IO, NOMEM, CANCELLED. */
-bool emit_file(const char *path, const struct plan_item *items, size_t n, struct pool *pool, struct emit_progress *progress,
-               struct alula_error *e);
+bool emit_file(const char *path, const struct plan_item *items, size_t n, struct pool *pool,
+               struct emit_progress *progress, struct alula_error *e);
+
+/* Packs one block of the item again and again for a tenth of a second: source bytes a second. 0 when out of memory. */
+double emit_measure(const struct plan_item *it, struct pool *pool);
 
 #endif

@@ -1,0 +1,50 @@
+#!/bin/sh
+# forge: options and recipe on the command line, the dry run, the sentences of what is refused.
+# shellcheck disable=SC1091,SC2154 # $alula and $dir come from helpers
+set -eu
+. tests/cli/helpers
+trunk=models/tiny-trunk donor=models/tiny-donor
+
+expect 0 forge --trunk $trunk --mtp $donor --out "$dir/never" --dry-run
+prints 'layers.*.mlp.switch_mlp.gate_proj'
+prints 'lm_head'
+prints '8 bits of 64'
+[ ! -e "$dir/never" ] || fail 'a dry run wrote something'
+expect 0 forge --trunk $trunk --mtp $donor --dry-run --json
+prints '"name": "mtp.fc"'
+
+expect 0 forge --trunk $trunk --mtp $donor --out "$dir/one" --bits 5 --override '*lm_head=6' --override 'mtp.*=8:32' \
+    --norm-encoding delta --trunk-id me/body
+prints "$dir/one"
+expect 3 inspect "$dir/one"
+prints 'pending_verification'
+expect 0 forge --recipe "$dir/one/alula_recipe.json" --trunk $trunk --mtp $donor --out "$dir/two" --threads 1
+for f in "$dir/one"/*; do cmp "$f" "$dir/two/$(basename "$f")" || fail "the recipe gave other bytes"; done
+# What is given beside a recipe wins.
+expect 0 forge --recipe "$dir/one/alula_recipe.json" --trunk $trunk --mtp $donor --out "$dir/three" --bits 4
+grep -q '"bits": 4,' "$dir/three/alula_recipe.json" || fail '--bits did not win over the recipe'
+sed 's/{/{"trunk": "models\/tiny-trunk", "mtp": "models\/tiny-donor", /; ' "$dir/two/alula_recipe.json" | head -n 1 >"$dir/recipe.json"
+sed 1d "$dir/two/alula_recipe.json" >>"$dir/recipe.json"
+expect 0 forge --recipe "$dir/recipe.json" --out "$dir/four"
+cmp "$dir/one/model.safetensors" "$dir/four/model.safetensors"
+
+expect 2 forge --out "$dir/x"
+says '--trunk DIR is missing'
+expect 2 forge --trunk $trunk
+says '--out DIR is missing'
+expect 2 forge --trunk $trunk --mtp $donor --out "$dir/one"
+says 'there already'
+expect 1 forge --trunk $trunk --out "$dir/x"
+says '--mtp'
+expect 1 forge --trunk $trunk --mtp tests/data/layouts/donor --out "$dir/x"
+says '(trunk: 192)'
+expect 2 forge --trunk $trunk --mtp $donor --out "$dir/x" --bits 7
+says 'expected 2, 3, 4, 5, 6 or 8'
+expect 2 forge --trunk $trunk --mtp $donor --out "$dir/x" --override 'lm_head'
+says 'PATTERN=BITS[:GROUP]'
+expect 2 forge --trunk $trunk --mtp $donor --out "$dir/x" --override 'lm_haed=8'
+says 'fits no matrix'
+expect 2 forge --trunk $trunk --mtp $donor --out "$dir/x" --bits 3
+says '--allow-degraded-mtp'
+expect 0 forge --trunk $trunk --mtp $donor --out "$dir/x" --bits 3 --allow-degraded-mtp
+[ ! -e "$dir/x.forging" ] || fail 'the work folder is still there'
