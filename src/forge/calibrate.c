@@ -185,8 +185,9 @@ static void compare(struct calibration *c, struct calibrate_choice *out, int cho
         out->outcome = -out->lead.low <= CALIBRATE_HARMLESS ? CALIBRATE_TIE : CALIBRATE_UNDECIDED;
 }
 
-/* Decides one dimension among trials [begin, end): the best trial against the best one with another value.
- * What cannot be told apart stays as declared. */
+/* Decides one dimension among trials [begin, end), of which `best` is the best. The declared value stays
+ * unless the best trial beats it beyond doubt; then what is left to say is how it does against the best of
+ * all other values. */
 static void decide(struct calibration *c, enum calibrate_dimension d, int begin, int end, int best)
 {
     bool delta = c->bound->mtp.norm.add_one;
@@ -194,12 +195,16 @@ static void decide(struct calibration *c, enum calibrate_dimension d, int begin,
     struct calibrate_trial declared = {.contract = c->declared};
     int said = value_of(&declared, d, delta), value = value_of(&c->r->trials[best], d, delta);
     int chosen = best, rival = best_trial(c, begin, end, d, value, false);
-    compare(c, out, chosen, rival);
-    if (out->outcome != CALIBRATE_DECIDED && value != said) {
-        chosen = best_trial(c, begin, end, d, said, true);
-        rival = best;
-        compare(c, out, chosen, rival);
+    int kept = best_trial(c, begin, end, d, said, true);
+    if (value != said) {
+        compare(c, out, best, kept);
+        if (out->outcome != CALIBRATE_DECIDED) {
+            chosen = kept;
+            rival = best;
+        }
     }
+    compare(c, out, chosen, rival);
+    out->declared_trial = kept;
     out->chosen = value_name(d, value_of(&c->r->trials[chosen], d, delta));
     out->rival = value_name(d, value_of(&c->r->trials[rival], d, delta));
     out->declared = value_name(d, said);

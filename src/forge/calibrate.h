@@ -49,7 +49,7 @@ enum calibrate_outcome {
 struct calibrate_choice {
     enum calibrate_outcome outcome;
     const char *chosen, *rival, *declared; /* "post_norm", ... */
-    int chosen_trial, rival_trial;
+    int chosen_trial, rival_trial, declared_trial; /* the best with that value */
     int64_t won, lost; /* places where the chosen (the rival) did better */
     double p;          /* of the sign test */
     struct interval lead;

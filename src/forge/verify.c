@@ -174,13 +174,13 @@ static void say_switched(struct verify *v)
         int step = d == CALIBRATE_FEEDBACK;
         if (!strcmp(c->chosen, c->declared)) continue;
         snprintf(v->problem, sizeof v->problem,
-                 "the contract is wrong: it says %s %s, but with %s the head is right at %lld of %lld places "
-                 "(step %d), "
-                 "with %s at %lld",
-                 calibrate_dimension_name(d), c->declared, c->chosen,
-                 (long long)v->calibration.trials[c->chosen_trial].hits[step],
-                 (long long)v->calibration.positions, step + 1, c->rival,
-                 (long long)v->calibration.trials[c->rival_trial].hits[step]);
+                 "the contract is wrong: it says %s %s, and so the head is right at %lld of %lld places "
+                 "(step %d); with %s "
+                 "it is at %lld",
+                 calibrate_dimension_name(d), c->declared,
+                 (long long)v->calibration.trials[c->declared_trial].hits[step],
+                 (long long)v->calibration.positions, step + 1, c->chosen,
+                 (long long)v->calibration.trials[c->chosen_trial].hits[step]);
         return;
     }
 }
