@@ -1,5 +1,5 @@
 #!/bin/sh
-# From two bundled folders to a faster answer: probe, forge, inspect, then one prompt answered by plain decoding and
+# From two bundled folders to a faster answer: probe, forge, verify, inspect, then one prompt answered by plain decoding and
 # with one, two and three tokens drafted ahead. Fails unless the four answers are the same. Usage: demo.sh BUILD/alula
 set -eu
 alula=$1
@@ -32,7 +32,8 @@ show probe models/tiny-trunk models/tiny-donor
 step '2. Graft the head of the donor onto the trunk, in 4 bits'
 show forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$work/tiny-mtp"
 
-step '3. What came out?'
+step '3. Measure the head, and judge what came out'
+show forge verify "$work/tiny-mtp" --threads 1
 show inspect "$work/tiny-mtp"
 
 step '4. One prompt, plain and with tokens drafted ahead'
@@ -40,7 +41,7 @@ show run "$work/tiny-mtp" -p "$prompt" --depth 3
 round=0
 while [ $((round += 1)) -le $rounds ]; do # interleaved, so that a busy moment of the machine hits every depth alike
     for depth in 0 1 2 3; do
-        "$alula" run "$work/tiny-mtp" -p "$prompt" --depth $depth --json >"$work/$depth.json"
+        "$alula" run "$work/tiny-mtp" -p "$prompt" --depth $depth --threads 1 --json >"$work/$depth.json"
         sed 's/, "stats": .*//' "$work/$depth.json" >"$work/answer.$depth"
         sed -n 's/.*"decode_tok_s": \([0-9.]*\).*/\1/p' "$work/$depth.json" >>"$work/speed.$depth"
         if ! cmp -s "$work/answer.0" "$work/answer.$depth"; then
@@ -66,7 +67,7 @@ done
 cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)
 cat <<EOF
 
-  Median of $rounds rounds, here and now: ${cpu:-$(uname -m)}, $(nproc) CPUs.
+  Median of $rounds rounds, here and now: ${cpu:-$(uname -m)}, one thread of $(nproc).
   The bundled models are tiny, and they know this answer by heart, so nearly every draft is right. On
   other texts about 78, 61 and 50 % of first, second and third drafts are (models/README.md).
 EOF
