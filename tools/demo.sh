@@ -18,7 +18,7 @@ show() { # prints a command as a user would type it, runs it, sets its output ap
         words="$words $word"
     done
     printf '%s$ alula%s%s\n' "$dim" "$words" "$plain"
-    "$alula" "$@" >"$work/out"
+    "$alula" "$@" >"$work/out" || [ $? -eq 3 ] # a verdict of inspect: here and now no depth was faster
     fold -s -w 108 "$work/out" | sed 's/^/  /'
 }
 

@@ -1,19 +1,21 @@
-/* cmd_forge.c - alula forge: trunk and head in, artifact out. */
+/* cmd_forge.c - alula forge: trunk and head in, artifact out, measured. */
 #include "cli/cli.h"
 
-#include <string.h>
-
 #include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "cli/forge_page.h"
+#include "cli/verify_page.h"
+#include "forge/card.h"
 #include "forge/recipe.h"
 
 /* Numbers and choices that were not given are below what can be given, so that a recipe's stay. */
 struct forge_cli {
     struct opt_shared shared;
-    const char *trunk, *mtp, *out, *trunk_id, *mtp_id, *recipe;
+    const char *trunk, *mtp, *out, *trunk_id, *mtp_id, *recipe, *calib;
     int bits, group, head, norms, threads;
     struct opt_list overrides;
-    bool degraded, dry_run, json;
+    bool degraded, dry_run, no_verify, json;
 };
 
 static const struct forge_cli defaults = {.shared = CLI_SHARED, .head = -1, .norms = -1};
@@ -103,6 +105,16 @@ static const struct opt table[] = {
      .type = OPT_FLAG,
      .offset = AT(dry_run),
      .help = "Only say what would be written: modules, widths, sizes, time."},
+    {.name = "no-verify",
+     .type = OPT_FLAG,
+     .offset = AT(no_verify),
+     .help = "Do not measure the result. Until alula forge verify does, inspect calls it unverified."},
+    {.name = "calib",
+     .arg = "FILE",
+     .type = OPT_STR,
+     .offset = AT(calib),
+     .fallback = "a text of its own",
+     .help = "The text to measure on."},
     {.name = "threads",
      .letter = 't',
      .arg = "N",
@@ -111,7 +123,7 @@ static const struct opt table[] = {
      .min = 1,
      .max = 256,
      .fallback = "the CPUs this process may use",
-     .help = "Threads that quantize. The bytes are the same for any number."},
+     .help = "Threads that quantize and measure. The bytes of the weights are the same for any number."},
     {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
     {.name = NULL},
 };
@@ -127,15 +139,6 @@ static const struct opt_example examples[] = {
      "Makes an artifact again from its own recipe."},
     {NULL, NULL},
 };
-
-static bool show_progress(void *arg, const char *what, uint64_t done, uint64_t total)
-{
-    struct progress *p = arg;
-    if (p->total && p->what != what) progress_end(p);
-    if (p->what != what) progress_start(p, what, "B", total);
-    progress_show(p, done);
-    return !term_stopped();
-}
 
 /* The recipe, and over it what was given on the command line. */
 static bool gather(struct recipe *r, const struct forge_cli *o, struct alula_error *e)
@@ -170,29 +173,74 @@ static bool look_ahead(const struct forge_options *fo, bool json, struct buf *ou
     return true;
 }
 
-static bool forge(const struct forge_options *fo, bool json, struct buf *out, struct alula_error *e)
+static bool forge(struct forge_report *ret, const struct forge_options *fo, struct alula_error *e)
 {
-    struct progress progress = {0};
-    const struct watch watch = {show_progress, &progress};
+    struct verify_watch progress = {0};
+    const struct watch watch = {verify_watch_tell, &progress};
     struct forge_options watched = *fo;
-    struct forge_report report;
     watched.watch = &watch;
-    bool ok = forge_run(&watched, &report, e);
-    if (progress.total) progress_end(&progress);
+    bool ok = forge_run(&watched, ret, e);
+    verify_watch_end(&progress);
+    return ok;
+}
+
+static bool measure(struct verify *ret, const struct forge_options *fo, const struct forge_cli *o,
+                    struct alula_error *e)
+{
+    struct verify_watch progress = {0};
+    const struct watch watch = {verify_watch_tell, &progress};
+    struct buf text;
+    buf_init(&text, CLI_INPUT_MAX);
+    bool ok = !o->calib || file_read(o->calib, CLI_INPUT_MAX, &text, e);
+    const struct verify_options vo = {.dir = fo->out,
+                                      .source_trunk = fo->trunk,
+                                      .source_mtp = fo->mtp ? fo->mtp : fo->trunk,
+                                      .text = text.data,
+                                      .text_len = text.len,
+                                      .n_threads = fo->n_threads,
+                                      .watch = &watch};
+    ok = ok && verify_run(ret, &vo, e);
+    verify_watch_end(&progress);
+    buf_free(&text);
+    return ok || err_context(e, "%s was made, but not measured", fo->out);
+}
+
+/* Tells, measures, writes down, tells. Of JSON there is one object, at the end. */
+static bool finish(const struct forge_report *r, const struct forge_options *fo, const struct forge_cli *o,
+                   int *status, struct alula_error *e)
+{
+    struct verify v;
+    struct buf out = {0};
+    json_t *measured = NULL;
+    if (!o->json) {
+        forge_report_page(r, fo->out, &out);
+        if (!term_write_buf(&out, e)) return false;
+    }
+    bool ok = o->no_verify || (measure(&v, fo, o, e) && verify_stamp(fo->out, &v, e));
     if (!ok) return false;
-    if (json)
-        forge_report_json(&report, fo->out, out);
-    else
-        forge_report_page(&report, fo->out, out);
-    return true;
+    ok = card_save(fo->out, e);
+    if (!o->no_verify) {
+        *status = v.passed ? 0 : 1;
+        if (o->json)
+            measured = verify_json(&v);
+        else
+            verify_page(&v, fo->out, &out);
+        verify_free(&v);
+    }
+    if (o->json) forge_report_json(r, fo->out, measured, &out);
+    json_decref(measured);
+    ok = ok && term_write_buf(&out, e);
+    buf_free(&out);
+    return ok;
 }
 
 static bool forge_command(const void *options, char **args, int n_args, int *status, struct alula_error *e)
 {
     const struct forge_cli *o = options;
     struct recipe r;
+    struct forge_report report;
     struct buf out = {0};
-    (void)args, (void)n_args, (void)status;
+    (void)args, (void)n_args;
     bool ok = gather(&r, o, e);
     if (ok) {
         struct forge_options fo = {.trunk = r.trunk,
@@ -202,9 +250,11 @@ static bool forge_command(const void *options, char **args, int n_args, int *sta
                                    .mtp_id = r.mtp_id,
                                    .plan = r.plan,
                                    .n_threads = o->threads};
-        ok = o->dry_run ? look_ahead(&fo, o->json, &out, e) : forge(&fo, o->json, &out, e);
+        if (o->dry_run)
+            ok = look_ahead(&fo, o->json, &out, e) && term_write_buf(&out, e);
+        else
+            ok = forge(&report, &fo, e) && finish(&report, &fo, o, status, e);
     }
-    ok = ok && term_write_buf(&out, e);
     buf_free(&out);
     recipe_free(&r);
     return ok;

@@ -110,7 +110,7 @@ void forge_report_page(const struct forge_report *r, const char *dir, struct buf
               (double)r->source_bytes / 1e6 / r->seconds);
 }
 
-void forge_report_json(const struct forge_report *r, const char *dir, struct buf *out)
+void forge_report_json(const struct forge_report *r, const char *dir, const json_t *measured, struct buf *out)
 {
     buf_byte(out, '{');
     add_text(out, "out", dir);
@@ -119,5 +119,9 @@ void forge_report_json(const struct forge_report *r, const char *dir, struct buf
             (unsigned long long)r->head_bytes, r->n_modules);
     buf_fmt(out, ", \"shards\": %d, \"resumed\": %d, \"seconds\": ", r->n_shards, r->n_resumed);
     json_write_real(out, r->seconds);
+    if (measured) {
+        buf_str(out, ", \"verification\": ");
+        json_write(out, measured, 0);
+    }
     buf_str(out, "}\n");
 }

@@ -8,7 +8,7 @@ expect 0 bench --help
 prints '--synthetic'
 prints '--acceptance'
 
-expect 0 forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$dir/forged"
+expect 0 forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$dir/forged" --no-verify
 expect 0 bench "$dir/forged" --rounds 1 --threads 1 --json
 for key in read_gbs read_gbs_min read_gbs_max bytes_per_token threads isa ar verify draft head_rows mtp depth acceptance \
     ratio prefill tokens sequences n scaling tok_s tok_s_min tok_s_max bound_share bound_share_max rows ms load_s \
