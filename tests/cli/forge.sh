@@ -36,7 +36,7 @@ expect 0 forge --trunk $trunk --mtp $donor --out "$dir/whole"
 prints 'equal to plain decoding'
 # On a busy machine no depth may have been faster, and then that is the verdict.
 grep -q 'mtp_depth_wins' "$dir/whole/mtplx_runtime.json" && want=0 || want=3
-expect $want inspect "$dir/whole"
+expect "$want" inspect "$dir/whole"
 grep -q 'tiny-donor' "$dir/whole/README.md" || fail 'the card does not name the donor'
 expect 0 forge --trunk $donor --out "$dir/json" --mtp-policy keep_bf16 --json
 prints '"verification": {'
