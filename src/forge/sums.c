@@ -109,6 +109,8 @@ bool stamp_provenance(const struct stamp *st, struct pool *pool, const struct wa
     s.sums = mem_zalloc(s.n + 1, sizeof *s.sums);
     s.errors = mem_zalloc(s.n + 1, sizeof *s.errors);
     bool ok = (s.sums && s.errors) || err_set(e, ALULA_NOMEM, "no memory for the sums of %zu files", s.n);
+    /* Said once by the caller in any case: the other threads may take all the files. */
+    ok = ok && watch_tell(watch, "summing", 0, s.total, e);
     if (ok) {
         pool_run(pool, sum_files, &s);
         for (size_t i = 0; ok && i < s.n; i++) {

@@ -34,8 +34,9 @@ cmp "$dir/one/model.safetensors" "$dir/four/model.safetensors"
 # All of it: grafted, measured, written down.
 expect 0 forge --trunk $trunk --mtp $donor --out "$dir/whole"
 prints 'equal to plain decoding'
-# On a busy machine no depth may have been faster, and then that is the verdict.
-grep -q 'mtp_depth_wins' "$dir/whole/mtplx_runtime.json" && want=0 || want=3
+# How fast it was depends on the machine: only a measured loss bars the verdict, a doubtful one does not.
+want=0
+if grep -q '"verdict": "\(no_mtp_depth_beat_ar\|mtp_acceptance_collapsed\)"' "$dir/whole/mtplx_runtime.json"; then want=3; fi
 expect "$want" inspect "$dir/whole"
 grep -q 'tiny-donor' "$dir/whole/README.md" || fail 'the card does not name the donor'
 expect 0 forge --trunk $donor --out "$dir/json" --mtp-policy keep_bf16 --json
