@@ -4,6 +4,7 @@
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
 # make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
+# make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
 # make install    to $(DESTDIR)$(PREFIX) with man page and completion
@@ -101,6 +102,9 @@ bench-kernels: $(B)/tools/bench_kernels
 $(B)/tools/bench_kernels: $(B)/tools/bench_kernels.o $(B)/libalula.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
+check-interop: all
+	@tools/interop/check.sh $(B)
+
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@tools/demo.sh $(B)/alula
@@ -128,5 +132,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check bench bench-kernels demo deps lint format install clean
+.PHONY: all tests check check-interop bench bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d
