@@ -15,11 +15,11 @@ run_one() {
     rc=0 p=0 f=0
     case $1 in
     *.sh)
-        if timeout 600 sh "$1" "$build/alula" >"$out" 2>&1; then p=1; else rc=$? f=1; fi
+        if timeout 1800 sh "$1" "$build/alula" >"$out" 2>&1; then p=1; else rc=$? f=1; fi
         ;;
     *)
         # cmocka prints "[  PASSED  ] 3 test(s)." and "[  FAILED  ] 1 test(s)" per group
-        timeout 600 "$1" >"$out" 2>&1 || rc=$?
+        timeout 1800 "$1" >"$out" 2>&1 || rc=$?
         p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$out" | awk '{n += $1} END {print n + 0}')
         f=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$out" | awk '{n += $1} END {print n + 0}')
         if [ "$f" -eq 0 ] && { [ $rc -ne 0 ] || [ "$p" -eq 0 ]; }; then f=1; fi
