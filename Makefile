@@ -74,6 +74,9 @@ $(B)/%.o: %.c
 	@echo "CC   $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(FLAGS_$(patsubst kern_%,%,$(filter kern_%,$(basename $(notdir $<))))) -c -o $@ $<
 
+# The page's files are put into this one by the assembler, which the compiler's dependencies do not tell of.
+$(B)/src/serve/webpage.o: $(wildcard src/serve/page/*)
+
 # A test is one file tests/test_NAME.c, linked with the library and with what the tests share.
 $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/tests/support.o $(B)/libalula.a
 	@echo "LINK $@"
