@@ -9,6 +9,7 @@
  * at the word, the changer looks for waiters after the change, and all four accesses are sequentially
  * consistent, so one of the two sees the other. */
 #include "base/pool.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <linux/futex.h>
@@ -21,10 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { POOL_MAX = 256, LINE = 64, SPIN_NS = 200 * 1000, SPIN_BATCH = 32 };
+#define SPIN_S 200e-6 /* longest spinning before a thread sleeps */
+enum { POOL_MAX = 256, LINE = 64, SPIN_BATCH = 32 };
 
 /* A word that threads wait on, alone in its cache line. */
 struct word {
@@ -57,24 +58,17 @@ static inline void relax(void)
 #endif
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Returns once w->value differs from old. */
 static uint32_t word_wait(struct word *w, uint32_t old, bool spin)
 {
     uint32_t v;
-    int64_t end = spin ? now_ns() + SPIN_NS : 0;
+    double end = spin ? clock_s() + SPIN_S : 0;
     for (;;) {
         for (int i = 0; i < SPIN_BATCH; i++) {
             if ((v = atomic_load_explicit(&w->value, memory_order_acquire)) != old) return v;
             relax();
         }
-        if (!spin || now_ns() >= end) break;
+        if (!spin || clock_s() >= end) break;
         /* The thread that is waited for may be queued behind this one, when other programs hold the other
          * CPUs. */
         sched_yield();

@@ -1,8 +1,8 @@
 /* cmd_bench.c - alula bench: how fast a model decodes here, beside what the memory allows. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -98,13 +98,6 @@ static const struct opt_example examples[] = {
      "Needs no model: 8 of its 40 layers, 5 GB of memory."},
     {NULL, NULL},
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the table ------------------------------------------------------------------------------------------- */
 
@@ -233,13 +226,13 @@ static bool bench_synthetic(const struct bench_cli *o, struct alula_error *e)
     struct config shape;
     struct synth *s;
     struct pool *pool;
-    double start = now();
+    double start = clock_s();
     synth_shape_35b(&shape, o->layers);
     if (!pool_create(&pool, o->threads, e)) return false;
     bool ok = synth_create(&s, &shape, o->expert_overlap, pool, e);
     pool_free(pool);
     if (!ok) return false;
-    ok = measure(&s->weights, NULL, o, now() - start, e);
+    ok = measure(&s->weights, NULL, o, clock_s() - start, e);
     synth_free(s);
     return ok;
 }
@@ -249,10 +242,10 @@ static bool bench_folder(const char *dir, const struct bench_cli *o, struct alul
     struct checkpoint *cp = NULL;
     struct weights *w = NULL;
     struct runtime_contract contract;
-    double start = now();
+    double start = clock_s();
     bool ok =
         checkpoint_open(&cp, dir, e) && weights_bind(&w, cp, NULL, e) && contract_read(&contract, cp, e);
-    ok = ok && measure(w, w->has_mtp ? &contract.mtp : NULL, o, now() - start, e);
+    ok = ok && measure(w, w->has_mtp ? &contract.mtp : NULL, o, clock_s() - start, e);
     weights_free(w);
     checkpoint_close(cp);
     return ok;

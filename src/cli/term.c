@@ -8,8 +8,9 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 static volatile sig_atomic_t stopped;
 
@@ -86,17 +87,10 @@ const char *term_style(FILE *f, enum term_style style)
     return term_is_terminal(f) ? sequences[style] : "";
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void progress_start(struct progress *p, const char *what, const char *unit, uint64_t total)
 {
     *p = (struct progress){
-        .what = what, .unit = unit, .total = total, .start_s = now_s(), .enabled = term_is_terminal(stderr)};
+        .what = what, .unit = unit, .total = total, .start_s = clock_s(), .enabled = term_is_terminal(stderr)};
 }
 
 /* "152 MB", "31 tokens" */
@@ -124,7 +118,7 @@ static void duration(char *out, size_t cap, double s)
 
 void progress_show(struct progress *p, uint64_t done)
 {
-    double now = now_s(), spent = now - p->start_s;
+    double now = clock_s(), spent = now - p->start_s;
     if (!p->enabled || !done || !p->total || spent < 0.5 || now - p->drawn_s < 0.1) return;
     double share = done < p->total ? (double)done / (double)p->total : 1;
     if (!p->drawn_s && spent / share < 2) return;

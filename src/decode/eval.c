@@ -9,7 +9,8 @@
  * of one step come in one go, and memory holds no logits at all. */
 #include <math.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "decode/decode_internal.h"
@@ -40,18 +41,10 @@ static int32_t *guess_row(const struct eval *v, int d, size_t t)
     return v->guess + (size_t)d * v->n + t;
 }
 
-static int32_t best_of(const float *logits, int vocab)
-{
-    int best = 0;
-    for (int i = 1; i < vocab; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
-
 /* -log of the probability of `id` under softmax(logits), in nats */
 static double cross_entropy(const float *logits, int vocab, int32_t id)
 {
-    double max = logits[best_of(logits, vocab)], sum = 0;
+    double max = logits[sampler_best(logits, vocab)], sum = 0;
     for (int i = 0; i < vocab; i++) sum += exp(logits[i] - max);
     return log(sum) + max - logits[id];
 }
@@ -71,7 +64,7 @@ static bool give_row(const struct eval *v, int d, size_t t, const float *logits,
 
 static bool trunk_row(struct eval *v, size_t t, const float *logits, struct alula_error *e)
 {
-    int32_t best = best_of(logits, v->vocab);
+    int32_t best = sampler_best(logits, v->vocab);
     if (t + 1 < v->n) {
         v->loss += cross_entropy(logits, v->vocab, v->ids[t + 1]);
         v->result.top1 += best == v->ids[t + 1];
@@ -116,7 +109,7 @@ static bool head_row(struct eval *v, int d, size_t t, struct alula_error *e)
         .state = v->state, .hidden = fed_row(v, d - 1, t), .token = *guess_row(v, d - 1, t)};
     mtp_draft(v->forward, &row, 1);
     const float *logits = mtp_logits(v->forward, 0);
-    *guess_row(v, d, t) = best_of(logits, v->vocab);
+    *guess_row(v, d, t) = sampler_best(logits, v->vocab);
     if (d < v->options->depth)
         memcpy(fed_row(v, d, t), mtp_hidden(v->forward, 0), (size_t)v->hidden * sizeof(float));
     state_mtp_cut(v->state, (int)t + 1); /* what step 1 was fed with is true; it stays as history */
@@ -178,13 +171,6 @@ static bool eval_create(struct eval *v, const struct alula_engine *engine, struc
                        v->n, o->depth);
     return pool_create(&v->pool, o->n_threads, e) && state_create(&v->state, m, (int)v->n + o->depth, e) &&
            forward_create(&v->forward, m, v->pool, EVAL_CHUNK, e);
-}
-
-static double clock_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 bool alula_eval_run(const struct alula_engine *engine, const int32_t *ids, size_t n,

@@ -271,24 +271,30 @@ static bool greedy(int at, struct dist *out)
     return true;
 }
 
-/* The hot path of greedy decoding: nothing is copied. */
-static int argmax_f32(const float *z, int n)
+int sampler_best(const float *logits, int n)
 {
     float best = -INFINITY;
-    int at = -1;
+    int at = 0;
     for (int i = 0; i < n; i++)
-        if (z[i] > best) {
-            best = z[i];
+        if (logits[i] > best) {
+            best = logits[i];
             at = i;
         }
     return at;
+}
+
+/* The hot path of greedy decoding: nothing is copied. */
+static bool shape_plain(const float *logits, int vocab, struct dist *out)
+{
+    int at = sampler_best(logits, vocab);
+    return greedy(logits[at] > -INFINITY ? at : -1, out);
 }
 
 bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allowed, struct dist *out)
 {
     const struct alula_sampling *set = &s->set;
     bool plain = !allowed && !s->penalties && set->n_bias == 0;
-    if (plain && set->temperature <= 0) return greedy(argmax_f32(logits, s->vocab), out);
+    if (plain && set->temperature <= 0) return shape_plain(logits, s->vocab, out);
     for (int i = 0; i < s->vocab; i++) s->z[i] = logits[i];
     if (s->penalties) penalize(s);
     for (int i = 0; i < set->n_bias; i++) s->z[s->bias[i].id] += s->bias[i].value;
@@ -312,8 +318,8 @@ bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allow
 
 double sampler_confidence(const float *logits, int vocab)
 {
-    int at = argmax_f32(logits, vocab);
-    if (at < 0) return 0;
+    int at = sampler_best(logits, vocab);
+    if (!(logits[at] > -INFINITY)) return 0;
     /* What is e^-12 below the top adds next to nothing and is most of the vocabulary. */
     double total = 0;
     for (int i = 0; i < vocab; i++)

@@ -31,6 +31,8 @@ void sampler_dist_free(struct dist *d);
 /* Shapes a row of vocab logits. allowed: one bit per id (id i is bit i%32 of word i/32), NULL = every id.
  * false if nothing is left to draw from: no allowed token, or no finite logit. Allocates nothing. */
 bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allowed, struct dist *out);
+/* The id of the largest of n logits, the lowest on ties; NaN is never larger. 0 if nothing is above -infinity. */
+int sampler_best(const float *logits, int n);
 /* The share of the largest logit in softmax(logits), for judging a draft; exactness does not hang on it. */
 double sampler_confidence(const float *logits, int vocab);
 

@@ -4,19 +4,12 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "decode/decode_internal.h"
 
 #define CONTEXT_DEFAULT_MAX 32768
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 struct alula_session_options alula_session_defaults(void)
 {
@@ -159,7 +152,7 @@ bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
 {
     struct timeline *t = &s->timeline;
     if (!check_prompt(s, ids, n, e)) return false;
-    double begin = now();
+    double begin = clock_s();
     int before = t->len;
     s->stats = (struct alula_stats){0};
     s->speculator.stats = (struct alula_stats){0};
@@ -176,7 +169,7 @@ bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
     }
     timeline_drop_unread(t);
     s->stats.prompt_tokens = t->len - before;
-    s->stats.prefill_s = now() - begin;
+    s->stats.prefill_s = clock_s() - begin;
     if (cancelled)
         return err_set(e, ALULA_CANCELLED, "stopped after %d of %zu tokens of the prompt", t->len - before,
                        n);
@@ -247,7 +240,7 @@ bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct 
     if (!s->answering)
         return err_set(e, ALULA_USAGE,
                        "there is nothing to answer: a prompt comes first, and one after each answer");
-    double begin = now();
+    double begin = clock_s();
     int room = t->n_ctx - t->len;
     if (s->max_tokens && s->max_tokens - (int)s->stats.tokens < room)
         room = s->max_tokens - (int)s->stats.tokens;
@@ -264,7 +257,7 @@ bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct 
     s->stats.tokens += step.n_tokens;
     for (int i = 0; i < step.n_tokens; i++)
         s->stats.covered += !s->speculator.drafts || draft_vocab_has(s->speculator.drafts, step.tokens[i]);
-    s->stats.decode_s += now() - begin;
+    s->stats.decode_s += clock_s() - begin;
     *ret = step;
     return true;
 }

@@ -3,16 +3,9 @@
 #include "decode/speculate.h"
 
 #include <math.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int vocab_of(const struct speculator *s) { return model_config(s->timeline->model)->vocab; }
 
@@ -97,9 +90,9 @@ static int draft(struct speculator *s, double *step_s)
 {
     int steps = 0;
     for (bool more = true; more && depth_wants_more(&s->depth);) {
-        double begin = now();
+        double begin = clock_s();
         more = draft_one(s);
-        step_s[steps++] = now() - begin;
+        step_s[steps++] = clock_s() - begin;
     }
     return steps;
 }
@@ -148,20 +141,20 @@ bool speculator_cycle(struct speculator *s, int max, struct cycle *ret, struct a
         *ret = c;
         return true;
     }
-    double t0 = now();
+    double t0 = clock_s();
     depth_begin(&s->depth, max);
     int steps = draft(s, step_s);
     c.n_drafted = s->depth.n;
-    double t1 = now();
+    double t1 = clock_s();
     timeline_verify(t, c.n_drafted);
-    double t2 = now();
+    double t2 = clock_s();
     sampler_pop(s->sampler, t->ids + t->len, c.n_drafted);
     if (!accept(s, c.n_drafted, max, &c, e)) {
         sampler_pop(s->sampler, t->ids + t->len, c.n_tokens);
         timeline_cancel(t);
         return false;
     }
-    double t3 = now();
+    double t3 = clock_s();
     depth_end(&s->depth, c.n_accepted, step_s, steps, t3 - t1);
     for (int i = 0; i < c.n_drafted; i++) s->stats.drafted[i]++;
     s->stats.cycles++;
@@ -180,7 +173,7 @@ void speculator_keep(struct speculator *s, const struct cycle *c, int n)
         t->len += n;
         return;
     }
-    double begin = now();
+    double begin = clock_s();
     timeline_commit(t, n);
-    s->stats.repair_s += now() - begin;
+    s->stats.repair_s += clock_s() - begin;
 }

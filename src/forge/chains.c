@@ -10,19 +10,12 @@
 #include <math.h>
 
 #include "base/mem.h"
+#include "decode/sampler.h"
 #include "kern/kern.h"
 
 #define READ_ROWS 32 /* of one pass of the trunk */
 #define LANES     16
 _Static_assert(LANES <= READ_ROWS, "a pass takes every lane");
-
-static int32_t best_of(const float *logits, int vocab)
-{
-    int best = 0;
-    for (int i = 1; i < vocab; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
 
 /* ---- the trunk ----------------------------------------------------------------------------------------- */
 
@@ -49,7 +42,7 @@ static void read_row(struct reading *r, size_t at, int row)
     const struct config *c = r->w->config;
     size_t h = (size_t)c->hidden;
     const float *logits = forward_logits(r->forward, row);
-    t->best[at] = best_of(logits, c->vocab);
+    t->best[at] = sampler_best(logits, c->vocab);
     if (at + 1 < t->n) r->loss += cross_entropy(logits, c->vocab, t->best[at], t->ids[at + 1]);
     memcpy(t->pre + at * h, forward_hidden(r->forward, row), h * sizeof(float));
     r->kern.rms_norm(t->post + at * h, t->pre + at * h, r->w->final_norm.gain, h, (float)c->rms_eps);
@@ -143,7 +136,7 @@ static void judge(struct run *r, int d, size_t place, const float *logits, int32
     for (int i = 0; i < r->vocab; i++)
         better += logits[i] > logits[id] || (logits[i] == logits[id] && i < id);
     r->out->rank[at] = (uint8_t)(better < 255 ? better : 255);
-    r->out->guess[at] = better ? best_of(logits, r->vocab) : id;
+    r->out->guess[at] = better ? sampler_best(logits, r->vocab) : id;
 }
 
 /* Step d (0 = the first) of the chains at hand. */

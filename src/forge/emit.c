@@ -4,10 +4,10 @@
 #include "forge/emit.h"
 
 #include <math.h>
-#include <time.h>
 
 #include "artifact/quant.h"
 #include "artifact/safetensors.h"
+#include "base/clock.h"
 
 #define BLOCK_BYTES (16u << 20) /* of source in flight */
 
@@ -282,13 +282,6 @@ bool emit_file(const char *path, const struct plan_item *items, size_t n, struct
     return ok;
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 double emit_measure(const struct plan_item *it, struct pool *pool)
 {
     struct arena arena = {0};
@@ -302,11 +295,11 @@ double emit_measure(const struct plan_item *it, struct pool *pool)
     b.cast = it->mats->type == it->type ? NULL : arena_alloc(&arena, plain);
     bool ok = b.out && b.scales && b.biases && (b.cast || it->mats->type == it->type);
     if (ok) pool_run(pool, work_rows, &b); /* the first time reads the file */
-    double start = now_s(), spent = 0;
+    double start = clock_s(), spent = 0;
     while (ok && spent < 0.1) {
         pool_run(pool, work_rows, &b);
         done += rows * matrix_row_bytes(it->mats);
-        spent = now_s() - start;
+        spent = clock_s() - start;
     }
     arena_free(&arena);
     return ok ? (double)done / spent : 0;

@@ -9,9 +9,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "forge/emit.h"
 #include "forge/papers.h"
@@ -251,16 +251,9 @@ static bool write_all(struct forge *f, struct alula_error *e)
            write_papers(f, e) && finish(f, e);
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 bool forge_run(const struct forge_options *o, struct forge_report *ret, struct alula_error *e)
 {
-    double start = now_s();
+    double start = clock_s();
     struct forge f = {.o = o, .lock = -1};
     bool ok = sources_open(&f.sources, o, e) && pool_create(&f.pool, o->n_threads, e) && enter_work(&f, e) &&
               write_all(&f, e);
@@ -271,7 +264,7 @@ bool forge_run(const struct forge_options *o, struct forge_report *ret, struct a
         f.report.head_bytes = p->head_bytes;
         f.report.n_modules = p->n_body + p->n_head;
         f.report.n_shards = p->n_shards;
-        f.report.seconds = now_s() - start;
+        f.report.seconds = clock_s() - start;
         *ret = f.report;
     }
     if (f.lock >= 0) close(f.lock);

@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sha256.h"
 #include "forge/verify_parts.h"
@@ -225,16 +226,9 @@ static bool measure(struct verification *f, struct alula_error *e)
     return measure_drift(f, e);
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 bool verify_run(struct verify *ret, const struct verify_options *o, struct alula_error *e)
 {
-    double start = now_s();
+    double start = clock_s();
     struct verify v = {.verdict = ""};
     struct verification f = {.o = o, .v = &v};
     if (o->n_prompts < 0 || o->n_prompts > VERIFY_PROMPTS_MAX)
@@ -244,7 +238,7 @@ bool verify_run(struct verify *ret, const struct verify_options *o, struct alula
     if (ok) {
         judge(&v, &f.declared.mtp);
         note_place(&v, pool_threads(f.pool));
-        v.seconds = now_s() - start;
+        v.seconds = clock_s() - start;
         *ret = v;
     } else {
         verify_free(&v);

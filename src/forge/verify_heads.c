@@ -1,8 +1,8 @@
 /* verify_heads.c - the packed head and the one it was packed from, on the same places over the same body: how
  * often each is right, and what a draft of each costs. */
 #include <stdio.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "forge/verify_parts.h"
 
@@ -53,13 +53,6 @@ struct timed {
     double ms[TIMED_DRAFTS];
 };
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
 static const float *handed(const struct teacher *t, const struct mtp_contract *c)
 {
     return c->base == HIDDEN_PRE_NORM ? t->pre : t->post;
@@ -86,9 +79,9 @@ static void time_draft(struct timed *d, int i, const struct mtp_contract *c, con
     struct mtp_row row = {.state = d->state,
                           .hidden = handed(t, c) + (size_t)at * (size_t)model_config(d->model)->hidden,
                           .token = t->ids[at + 1]};
-    double start = now_ms();
+    double start = clock_s();
     mtp_draft(d->forward, &row, 1);
-    d->ms[i] = now_ms() - start;
+    d->ms[i] = 1e3 * (clock_s() - start);
     state_mtp_cut(d->state, at + 1);
 }
 

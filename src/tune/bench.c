@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "decode/draft_vocab.h"
@@ -46,13 +46,6 @@ struct bench_options bench_defaults(void)
                                   .read_bytes = (size_t)1 << 30,
                                   .acceptance = {.915, .803, .656},
                                   .n_acceptance = 3};
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- bytes --------------------------------------------------------------------------------------------- */
@@ -214,10 +207,10 @@ static double job_measure(struct rig *g, const struct bench_job *job, const doub
     int n = 0;
     job_begin(g, job);
     if (!once) job_step(g, job, acceptance); /* the first after a prompt folds it into the state */
-    double start = now(), spent;
+    double start = clock_s(), spent;
     do {
         job_step(g, job, acceptance);
-        spent = now() - start;
+        spent = clock_s() - start;
     } while (++n < STEPS_MAX && spent < step_s && !once);
     return spent / n;
 }
