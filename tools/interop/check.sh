@@ -7,7 +7,8 @@ work=$1/interop
 venv=$work/venv
 mkdir -p "$work"
 skip() {
-    echo "check-interop: SKIPPED, nothing was checked: $1" >&2
+    echo "SKIPPED, nothing was checked: $1"
+    echo '0 passed, 0 failed'
     exit 0
 }
 if [ ! -e "$venv/complete" ]; then
