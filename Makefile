@@ -63,7 +63,7 @@ all: $(B)/alula
 
 $(B)/alula: $(CLI) $(B)/libalula.a
 	@echo "LINK $@"
-	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS) -ledit
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS) -ledit -lcurl
 
 $(B)/libalula.a: $(LIB:%.c=$(B)/%.o)
 	@rm -f $@

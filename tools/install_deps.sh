@@ -8,6 +8,7 @@ cc=${1:-gcc}
 headers='libc6-dev stdio.h
 libjansson-dev jansson.h
 libedit-dev histedit.h
+libcurl4-openssl-dev curl/curl.h
 libcmocka-dev cmocka.h'
 
 missing=''

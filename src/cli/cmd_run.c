@@ -5,18 +5,20 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/opt.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/line.h"
+#include "cli/run_remote.h"
 #include "cli/userstate.h"
 #include "cli/talk.h"
 #include "cli/term.h"
 
 struct run_options {
     struct opt_shared shared;
-    const char *prompt, *system, *mtp, *state;
+    const char *prompt, *system, *mtp, *state, *connect, *api_key;
     bool raw, think, no_think, no_mtp, exact, stats, json;
     int depth; /* choice: 0 auto, else tokens + 1 */
     int law;   /* enum alula_law */
@@ -187,6 +189,13 @@ static const struct opt table[] = {
      .offset = AT(state),
      .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula",
      .help = "Folder in which tune remembered what pays; --depth auto heeds it."},
+    {.name = "connect",
+     .arg = "URL",
+     .type = OPT_STR,
+     .offset = AT(connect),
+     .help = "Instead of a folder: let the server at URL answer, alula start's or any other with "
+             "/v1/chat/completions."},
+    {.name = "api-key", .arg = "KEY", .type = OPT_STR, .offset = AT(api_key), .help = "Key of that server."},
     {.name = "stats",
      .type = OPT_FLAG,
      .offset = AT(stats),
@@ -204,6 +213,8 @@ static const struct opt_example examples[] = {
     {"alula run DIR -p 'Why is the sky blue?' --stats", "One answer, and how fast it came."},
     {"alula run DIR --temp 0.7 --top-p 0.9 --seed 1 < letter.txt",
      "Answers what a file says, drawing by chance that can be repeated."},
+    {"alula run --connect http://127.0.0.1:8765 -p 'Why is the sky blue?'",
+     "Asks a server that alula start runs."},
     {"alula run DIR --raw -p 'Once upon a time' -n 200 --depth 0", "Continues a text by plain decoding."},
     {NULL, NULL},
 };
@@ -219,6 +230,12 @@ static bool check_options(const struct run_options *o, struct alula_error *e)
          "--think and --no-think speak to the chat template, which --raw leaves out"},
         {o->raw && o->system, "--system needs the chat template, which --raw leaves out"},
         {o->no_mtp && o->mtp, "--no-mtp and --mtp exclude each other"},
+        {o->connect &&
+             (o->mtp || o->no_mtp || o->exact || o->raw || o->threads || o->ctx || o->law || o->state),
+         "--connect lets a server decode; --mtp, --no-mtp, --exact, --raw, --threads, --ctx, --law and "
+         "--state "
+         "are that server's"},
+        {o->api_key && !o->connect, "--api-key is for the server of --connect"},
         {o->no_mtp && o->depth > 1, "--depth above 0 drafts with the MTP head, which --no-mtp leaves aside"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
@@ -297,10 +314,15 @@ static bool prompt_text(const struct run_options *o, struct buf *text, struct al
     return buf_check(text, "the prompt", e);
 }
 
+static const char *prompt_name(const struct run_options *o)
+{
+    return o->prompt ? "option --prompt" : "standard input";
+}
+
 static bool prompt_ids(const struct run_options *o, const struct alula_engine *engine, const struct buf *text,
                        int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
 {
-    const char *what = o->prompt ? "option --prompt" : "standard input";
+    const char *what = prompt_name(o);
     if (o->raw)
         return alula_tokenize(engine, text->data, text->len, true, ret_ids, ret_n, e) ||
                err_context(e, "%s", what);
@@ -347,6 +369,56 @@ static bool answer_once(const struct run_options *o, const struct alula_engine *
     answer_free(&a);
     alula_session_free(session);
     alula_free(ids);
+    return ok;
+}
+
+/* ---- a server's answer --------------------------------------------------------------------------------- */
+
+static void add_real(struct buf *b, const char *name, double v, double off)
+{
+    if (v == off) return;
+    buf_fmt(b, ", \"%s\": ", name);
+    json_write_real(b, v);
+}
+
+static void add_int(struct buf *b, const char *name, int64_t v, int64_t off)
+{
+    if (v != off) buf_fmt(b, ", \"%s\": %lld", name, (long long)v);
+}
+
+/* The options as members of a request; the temperature always, because servers have their own. */
+static void write_parameters(const struct run_options *o, struct buf *b)
+{
+    add_real(b, "temperature", o->temp, -1);
+    add_int(b, "top_k", o->top_k, 0);
+    add_real(b, "top_p", o->top_p, 1);
+    add_real(b, "min_p", o->min_p, 0);
+    add_real(b, "presence_penalty", o->presence, 0);
+    add_real(b, "frequency_penalty", o->frequency, 0);
+    add_real(b, "repetition_penalty", o->repetition, 1);
+    add_int(b, "seed", o->seed, -1);
+    add_int(b, "max_tokens", o->max_tokens, 0);
+    add_int(b, "depth", o->depth - 1, ALULA_DEPTH_AUTO);
+    for (int i = 0; i < o->stop.n; i++) {
+        buf_str(b, i ? ", " : ", \"stop\": [");
+        json_write_str(b, o->stop.items[i], strlen(o->stop.items[i]));
+    }
+    if (o->stop.n) buf_byte(b, ']');
+}
+
+static bool run_connected(const struct run_options *o, const struct buf *text, struct alula_error *e)
+{
+    struct buf parameters = {0};
+    write_parameters(o, &parameters);
+    struct run_remote r = {.url = o->connect,
+                           .key = o->api_key,
+                           .parameters = parameters.data,
+                           .json = o->json,
+                           .stats = o->stats};
+    bool ok = buf_check(&parameters, "the request", e) && talk_begin(&r.talk, o, e) &&
+              (text ? run_remote_once(&r, text, prompt_name(o), e) : run_remote_chat(&r, e));
+    talk_free(&r.talk);
+    buf_free(&parameters);
     return ok;
 }
 
@@ -415,24 +487,36 @@ static bool chat(const struct run_options *o, const struct alula_engine *engine,
     return ok && (!term_stopped() || err_set(e, ALULA_CANCELLED, "stopped"));
 }
 
+static bool run_here(struct run_options *o, const char *dir, const struct buf *text, struct alula_error *e)
+{
+    struct alula_engine *engine = NULL;
+    struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
+    use_tuned(o, dir);
+    bool ok = alula_engine_open(&engine, dir, &eo, e) && check_context(o, engine, e) &&
+              (text ? answer_once(o, engine, text, e) : chat(o, engine, e));
+    alula_engine_close(engine);
+    return ok;
+}
+
 static bool run_run(const void *options, char **args, int n_args, int *status, struct alula_error *e)
 {
     struct run_options own = *(const struct run_options *)options, *o = &own;
-    (void)n_args, (void)status;
+    (void)status;
     bool talks = !o->prompt && term_is_terminal(stdin);
     if (!check_options(o, e)) return false;
+    if (!o->connect == !n_args)
+        return err_set(e, ALULA_USAGE, "%s",
+                       n_args ? "a folder and --connect exclude each other"
+                              : "no model: give a folder, or --connect URL");
     if (talks && (o->raw || o->json))
         return err_set(e, ALULA_USAGE, "--%s needs a prompt: give -p TEXT or a text on standard input",
                        o->raw ? "raw" : "json");
 
     struct buf text;
-    struct alula_engine *engine = NULL;
-    struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
     buf_init(&text, CLI_INPUT_MAX);
-    use_tuned(o, args[0]);
-    bool ok = (talks || prompt_text(o, &text, e)) && alula_engine_open(&engine, args[0], &eo, e) &&
-              check_context(o, engine, e) && (talks ? chat(o, engine, e) : answer_once(o, engine, &text, e));
-    alula_engine_close(engine);
+    const struct buf *prompt = talks ? NULL : &text;
+    bool ok = (talks || prompt_text(o, &text, e)) &&
+              (o->connect ? run_connected(o, prompt, e) : run_here(o, args[0], prompt, e));
     buf_free(&text);
     return ok;
 }
@@ -441,7 +525,7 @@ const struct cli_command cmd_run = {
     .opt = {.name = "run",
             .summary = "answer a prompt, or chat",
             .args = "DIR",
-            .args_min = 1,
+            .args_min = 0,
             .args_max = 1,
             .text =
                 "Text appears as it is made; Ctrl-C stops it and keeps what was written. With an MTP head "
