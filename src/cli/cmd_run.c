@@ -507,7 +507,7 @@ static bool run_run(const void *options, char **args, int n_args, int *status, s
     if (!o->connect == !n_args)
         return err_set(e, ALULA_USAGE, "%s",
                        n_args ? "a folder and --connect exclude each other"
-                              : "no model: give a folder, or --connect URL");
+                              : "run needs DIR, the folder of a model, or --connect URL");
     if (talks && (o->raw || o->json))
         return err_set(e, ALULA_USAGE, "--%s needs a prompt: give -p TEXT or a text on standard input",
                        o->raw ? "raw" : "json");
