@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "cli/bench_server.h"
 #include "cli/cli.h"
 #include "cli/term.h"
 #include "tune/bench.h"
@@ -17,10 +18,19 @@ struct bench_cli {
     double expert_overlap;
     const char *acceptance;
     bool exact, json;
+    const char *server, *api_key;
+    int clients, requests, prompt_words, max_tokens;
+    double rate;
 };
 
-static const struct bench_cli defaults = {
-    .shared = CLI_SHARED, .synthetic = -1, .rounds = 5, .acceptance = ".915,.803,.656"};
+static const struct bench_cli defaults = {.shared = CLI_SHARED,
+                                          .synthetic = -1,
+                                          .rounds = 5,
+                                          .acceptance = ".915,.803,.656",
+                                          .clients = 4,
+                                          .requests = 64,
+                                          .prompt_words = 64,
+                                          .max_tokens = 64};
 
 #define AT(member) offsetof(struct bench_cli, member)
 static const struct opt table[] = {
@@ -89,6 +99,55 @@ static const struct opt table[] = {
      .offset = AT(exact),
      .help = "Compute with float32 activations: the reference, slower."},
     {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    {.name = "server",
+     .arg = "URL",
+     .type = OPT_STR,
+     .offset = AT(server),
+     .help = "Instead of a model: ask the server at URL, as the options below say, and report percentiles of "
+             "the time to the first text and between texts."},
+    {.name = "api-key", .arg = "KEY", .type = OPT_STR, .offset = AT(api_key), .help = "Key of that server."},
+    {.name = "clients",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(clients),
+     .min = 1,
+     .max = 64,
+     .fallback = "4",
+     .help = "So many ask at once, each again as soon as it has its answer (closed loop)."},
+    {.name = "rate",
+     .arg = "R",
+     .type = OPT_REAL,
+     .offset = AT(rate),
+     .min = 0.001,
+     .max = 10000,
+     .fallback = "closed loop",
+     .help =
+         "Instead: R requests a second come by chance, whether or not earlier ones are done (open loop)."},
+    {.name = "requests",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(requests),
+     .min = 1,
+     .max = 1000000,
+     .fallback = "64",
+     .help = "Requests in all."},
+    {.name = "prompt-words",
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(prompt_words),
+     .min = 1,
+     .max = 100000,
+     .fallback = "64",
+     .help = "Words of each prompt; no two prompts begin alike."},
+    {.name = "max-tokens",
+     .letter = 'n',
+     .arg = "N",
+     .type = OPT_INT,
+     .offset = AT(max_tokens),
+     .min = 1,
+     .max = 1 << 24,
+     .fallback = "64",
+     .help = "Longest answer."},
     {.name = NULL},
 };
 
@@ -96,6 +155,7 @@ static const struct opt_example examples[] = {
     {"alula bench DIR", "Measures the model in DIR."},
     {"alula bench --synthetic qwen3.5-35b-a3b --layers 8",
      "Needs no model: 8 of its 40 layers, 5 GB of memory."},
+    {"alula bench --server http://127.0.0.1:8765 --clients 8", "Eight clients ask a server that runs."},
     {NULL, NULL},
 };
 
@@ -251,12 +311,31 @@ static bool bench_folder(const char *dir, const struct bench_cli *o, struct alul
     return ok;
 }
 
+static bool bench_remote(const struct bench_cli *o, struct alula_error *e)
+{
+    struct bench_server_options so = {
+        .url = o->server,
+        .key = o->api_key,
+        .clients = o->clients,
+        .rate = o->rate,
+        .requests = o->requests,
+        .prompt_words = o->prompt_words,
+        .max_tokens = o->max_tokens,
+        .json = o->json,
+    };
+    struct buf out = {0};
+    bool ok = bench_server(&so, &out, e) && term_write_buf(&out, e);
+    buf_free(&out);
+    return ok;
+}
+
 static bool bench_command(const void *options, char **args, int n_args, int *status, struct alula_error *e)
 {
     const struct bench_cli *o = options;
     (void)status;
-    if ((o->synthetic >= 0) == (n_args > 0))
-        return err_set(e, ALULA_USAGE, "bench takes either a model folder or --synthetic");
+    if ((o->synthetic >= 0) + (n_args > 0) + (o->server != NULL) != 1)
+        return err_set(e, ALULA_USAGE, "bench takes one of a model folder, --synthetic and --server");
+    if (o->server) return bench_remote(o, e);
     if (o->synthetic < 0 && (o->layers || o->expert_overlap > 0))
         return err_set(e, ALULA_USAGE, "--layers and --expert-overlap are for --synthetic");
     return o->synthetic >= 0 ? bench_synthetic(o, e) : bench_folder(args[0], o, e);
