@@ -59,6 +59,7 @@ static void prepare_job(void *arg, int thread, int n_threads)
     const struct forward *f = work->f;
     const struct config *c = f->model->config;
     const struct attention_weights *w = &f->model->layers[work->layer].w->attn;
+    forward_do(f, thread, PROFILE_ATTN_ROTATE);
     int heads = c->n_kv_heads + (work->queries ? c->n_heads : 0), begin, end;
     pool_share(f->n_rows * heads, 1, thread, n_threads, &begin, &end);
     for (int i = begin; i < end; i++) {
@@ -173,6 +174,7 @@ static void attend_job(void *arg, int thread, int n_threads)
     const struct forward *f = work->f;
     const struct config *c = f->model->config;
     int group = c->n_heads / c->n_kv_heads, items = f->n_rows * group, begin, end;
+    forward_do(f, thread, PROFILE_ATTEND);
     pool_share(items * c->n_kv_heads, 1, thread, n_threads, &begin, &end);
     for (int kv = begin / items; kv < c->n_kv_heads && kv * items < end; kv++) {
         struct share s = {.begin = begin - kv * items, .end = end - kv * items, .group = group};
@@ -187,8 +189,8 @@ void attention_append(struct forward *f, int layer)
     const struct attention_weights *w = &f->model->layers[layer].w->attn;
     const struct linear in[2] = {{&w->k, f->proj[1]}, {&w->v, f->proj[2]}};
     struct attention_work work = {f, layer, false};
-    linear_run(f, f->u, f->n_rows, in, 2);
-    pool_run(f->pool, prepare_job, &work);
+    linear_run(f, PROFILE_ATTN_PROJ, f->u, f->n_rows, in, 2);
+    forward_job(f, prepare_job, &work);
 }
 
 void attention_run(struct forward *f, int layer)
@@ -196,11 +198,11 @@ void attention_run(struct forward *f, int layer)
     const struct attention_weights *w = &f->model->layers[layer].w->attn;
     const struct linear in[3] = {{&w->q, f->proj[0]}, {&w->k, f->proj[1]}, {&w->v, f->proj[2]}};
     struct attention_work work = {f, layer, true};
-    linear_run(f, f->u, f->n_rows, in, 3);
-    pool_run(f->pool, prepare_job, &work);
-    pool_run(f->pool, attend_job, &work);
+    linear_run(f, PROFILE_ATTN_PROJ, f->u, f->n_rows, in, 3);
+    forward_job(f, prepare_job, &work);
+    forward_job(f, attend_job, &work);
     forward_tell(f, "q_gate", layer, f->proj[0], 2 * f->model->q_width);
     forward_tell(f, "q", layer, f->q, f->model->q_width);
     forward_tell(f, "o", layer, f->o, f->model->q_width);
-    linear_add(f, f->y, f->n_rows, (struct linear){&w->o, f->out}, f->x);
+    linear_add(f, PROFILE_ATTN_PROJ, f->y, f->n_rows, (struct linear){&w->o, f->out}, f->x);
 }

@@ -21,6 +21,7 @@ struct head_work {
     const struct layer *l;
     struct layer_state *state;
     int head;       /* key head */
+    int thread;     /* that works on it */
     int row0, n;    /* its rows of the batch */
     int n_pending;  /* rows of the last batch to fold in */
     int n_settled;  /* of the n rows, those folded in before this batch ends; the others stay pending */
@@ -124,6 +125,7 @@ static void recur(const struct head_work *w, int h)
     float *settled = w->state->s + (size_t)h * size, *copy = w->scratch;
     float *p = copy + size, *read = p + dv, *passing = read + dv;
     const float *s = settled;
+    forward_bytes(f, w->thread, 2 * size * sizeof(float));
     struct delta_fold folds[VERIFY_ROWS_MAX];
     int n_folds = pending_folds(m, w->state, w->n_pending, h, w->head, folds);
 
@@ -168,12 +170,15 @@ static void key_head_run(const struct head_work *w)
     const struct model *m = w->m;
     const struct config *c = m->config;
     int dk = c->lin_k_dim, dv = c->lin_v_dim, ratio = c->lin_v_heads / c->lin_k_heads, h0 = w->head * ratio;
+    forward_do(w->f, w->thread, PROFILE_CONV);
     convolve(w, w->head * dk, dk);
     convolve(w, m->key_width + w->head * dk, dk);
     convolve(w, 2 * m->key_width + h0 * dv, ratio * dv);
     prepare(w, h0, ratio);
     for (int h = h0; h < h0 + ratio; h++) {
+        forward_do(w->f, w->thread, PROFILE_DELTA_RULE);
         recur(w, h);
+        forward_do(w->f, w->thread, PROFILE_DELTA_GATE);
         gate(w, h);
     }
     for (int t = w->n_settled; t < w->n; t++) {
@@ -205,6 +210,7 @@ static void delta_job(void *arg, int thread, int n_threads)
             .l = &m->layers[work->layer],
             .state = &span->state->layers[work->layer],
             .head = i % heads,
+            .thread = thread,
             .row0 = f->span_begin[i / heads],
             .n = span->n,
             .n_pending = span->state->n_pending,
@@ -235,10 +241,10 @@ void deltanet_run(struct forward *f, int layer)
     const struct linear in[4] = {
         {&w->qkv, f->proj[0]}, {&w->z, f->proj[1]}, {&w->b, f->proj[2]}, {&w->a, f->proj[3]}};
     struct delta_work work = {f, layer};
-    linear_run(f, f->u, f->n_rows, in, 4);
-    pool_run(f->pool, delta_job, &work);
+    linear_run(f, PROFILE_DELTA_PROJ, f->u, f->n_rows, in, 4);
+    forward_job(f, delta_job, &work);
     tell(f, layer);
-    linear_add(f, f->y, f->n_rows, (struct linear){&w->out, f->out}, f->x);
+    linear_add(f, PROFILE_DELTA_PROJ, f->y, f->n_rows, (struct linear){&w->out, f->out}, f->x);
 }
 
 void deltanet_fold(struct state *s, int layer)

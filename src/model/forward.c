@@ -149,7 +149,33 @@ void forward_set_tap(struct forward *f, forward_tap *tap, void *arg)
     f->tap_arg = arg;
 }
 
+void forward_set_profile(struct forward *f, struct profile *p) { f->profile = p; }
+
 /* ---- what the steps share ------------------------------------------------------------------------------ */
+
+struct profiled_work {
+    struct forward *f;
+    void (*fn)(void *arg, int thread, int n_threads);
+    void *arg;
+};
+
+static void profiled_job(void *arg, int thread, int n_threads)
+{
+    const struct profiled_work *work = arg;
+    work->fn(work->arg, thread, n_threads);
+    forward_do(work->f, thread, PROFILE_WAIT);
+}
+
+void forward_job(struct forward *f, void (*fn)(void *arg, int thread, int n_threads), void *arg)
+{
+    struct profiled_work work = {f, fn, arg};
+    if (!f->profile) {
+        pool_run(f->pool, fn, arg);
+        return;
+    }
+    pool_run(f->pool, profiled_job, &work);
+    forward_do(f, 0, PROFILE_SERIAL);
+}
 
 struct norm_work {
     const struct forward *f;
@@ -164,6 +190,7 @@ static void norm_job(void *arg, int thread, int n_threads)
     const struct model *m = work->f->model;
     size_t hidden = (size_t)m->config->hidden;
     int begin, end;
+    forward_do(work->f, thread, PROFILE_NORM);
     pool_share(work->n, 1, thread, n_threads, &begin, &end);
     for (int r = begin; r < end; r++)
         m->kern.rms_norm(work->out + (size_t)r * hidden, work->x + (size_t)r * hidden, work->gain, hidden,
@@ -176,7 +203,7 @@ void forward_norm(struct forward *f, const float *x, const struct vector *gain, 
     if (n <= VERIFY_ROWS_MAX) /* too little for waking others */
         norm_job(&work, 0, 1);
     else
-        pool_run(f->pool, norm_job, &work);
+        forward_job(f, norm_job, &work);
 }
 
 void forward_place(struct forward *f, int r, struct state *s, int entry)
@@ -199,6 +226,7 @@ static void batch_begin(struct forward *f, const struct span *spans, int n_spans
     f->spans = spans;
     f->n_spans = n_spans;
     f->n_rows = 0;
+    forward_do(f, 0, PROFILE_EMBED);
     for (int i = 0; i < n_spans; i++) {
         f->span_begin[i] = f->n_rows;
         for (int t = 0; t < spans[i].n; t++) {
@@ -248,7 +276,7 @@ static void results(struct forward *f)
         }
     }
     struct linear head = {&m->weights->lm_head, f->logits};
-    if (n > 0) linear_run(f, f->logit_input, n, &head, 1);
+    if (n > 0) linear_run(f, PROFILE_LM_HEAD, f->logit_input, n, &head, 1);
 }
 
 void forward_run(struct forward *f, const struct span *spans, int n_spans)
@@ -256,6 +284,7 @@ void forward_run(struct forward *f, const struct span *spans, int n_spans)
     batch_begin(f, spans, n_spans);
     for (int layer = 0; layer < f->model->config->n_layers; layer++) layer_run(f, layer);
     results(f);
+    forward_do(f, 0, PROFILE_SERIAL);
     for (int i = 0; i < n_spans; i++) {
         spans[i].state->len += spans[i].n;
         spans[i].state->n_pending = spans[i].verify ? spans[i].n : 1;

@@ -7,6 +7,7 @@
 
 struct linear_work {
     struct forward *f;
+    enum profile_op op;
     const float *x;
     int n, cols;
     const struct linear *jobs;
@@ -14,11 +15,12 @@ struct linear_work {
     float *residual;
 };
 
-void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
+void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
                  const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy)
 {
     const struct kern *k = &f->model->kern;
     if (begin >= end) return;
+    forward_bytes(f, thread, (size_t)(end - begin) * (matrix_bytes(w) / w->rows));
     if (f->model->mode == MODEL_FAST && w->type == DT_U32)
         k->mat_rows_q8(w, (uint32_t)begin, (uint32_t)end, x8, ldx8, n, y, ldy);
     else
@@ -35,6 +37,7 @@ static void prepare_job(void *arg, int thread, int n_threads)
 {
     const struct linear_work *work = arg;
     int begin, end;
+    forward_do(work->f, thread, PROFILE_QUANTIZE);
     pool_share(work->n, 1, thread, n_threads, &begin, &end);
     for (int j = begin; j < end; j++)
         work->f->model->kern.q8_from(work->f->input8 + j, (size_t)work->n, work->x + (size_t)j * (size_t)work->cols,
@@ -48,17 +51,18 @@ void linear_prepare(struct forward *f, const float *x, int n, int cols)
     if (n <= VERIFY_ROWS_MAX) /* too little for waking others */
         prepare_job(&work, 0, 1);
     else
-        pool_run(f->pool, prepare_job, &work);
+        forward_job(f, prepare_job, &work);
 }
 
 static void linear_job(void *arg, int thread, int n_threads)
 {
     const struct linear_work *work = arg;
+    forward_do(work->f, thread, work->op);
     for (int i = 0; i < work->n_jobs; i++) {
         const struct linear *job = &work->jobs[i];
         int begin, end;
         pool_share((int)job->w->rows, ROWS_UNIT, thread, n_threads, &begin, &end);
-        linear_rows(work->f, job->w, begin, end, work->x, job->w->cols, work->f->input8, (size_t)work->n, work->n,
+        linear_rows(work->f, thread, job->w, begin, end, work->x, job->w->cols, work->f->input8, (size_t)work->n, work->n,
                     job->y, job->w->rows);
         if (!work->residual) continue;
         for (int j = 0; j < work->n; j++) {
@@ -68,16 +72,16 @@ static void linear_job(void *arg, int thread, int n_threads)
     }
 }
 
-void linear_run(struct forward *f, const float *x, int n, const struct linear *jobs, int n_jobs)
+void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs, int n_jobs)
 {
-    struct linear_work work = {.f = f, .x = x, .n = n, .jobs = jobs, .n_jobs = n_jobs};
+    struct linear_work work = {.f = f, .op = op, .x = x, .n = n, .jobs = jobs, .n_jobs = n_jobs};
     linear_prepare(f, x, n, (int)jobs[0].w->cols);
-    pool_run(f->pool, linear_job, &work);
+    forward_job(f, linear_job, &work);
 }
 
-void linear_add(struct forward *f, const float *x, int n, struct linear job, float *residual)
+void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job, float *residual)
 {
-    struct linear_work work = {.f = f, .x = x, .n = n, .jobs = &job, .n_jobs = 1, .residual = residual};
+    struct linear_work work = {.f = f, .op = op, .x = x, .n = n, .jobs = &job, .n_jobs = 1, .residual = residual};
     linear_prepare(f, x, n, (int)job.w->cols);
-    pool_run(f->pool, linear_job, &work);
+    forward_job(f, linear_job, &work);
 }

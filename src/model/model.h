@@ -114,4 +114,8 @@ void forward_set_draft_head(struct forward *f, const struct matrix *head);
 typedef void forward_tap(void *arg, const char *what, int layer, const float *rows, int n_rows, int width);
 void forward_set_tap(struct forward *f, forward_tap *tap, void *arg);
 
+/* The clocks that passes turn from now on (profile.h), begun for as many threads as the pool has; NULL ends it. */
+struct profile;
+void forward_set_profile(struct forward *f, struct profile *p);
+
 #endif

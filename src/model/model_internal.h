@@ -1,7 +1,7 @@
 /* model_internal.h - what the files of model/ share: the layout of model, state and scratch, and the steps of
  * a layer.
  *
- * The steps run on the caller's thread and split their work with pool_run. A split never changes a result:
+ * The steps run on the caller's thread and split their work with forward_job. A split never changes a result:
  * every value is computed by one thread, in one order of summation. Rows of a batch are numbered over all
  * spans. */
 #ifndef MODEL_MODEL_INTERNAL_H
@@ -9,6 +9,7 @@
 
 #include "kern/kern.h"
 #include "model/model.h"
+#include "model/profile.h"
 
 /* ---- model --------------------------------------------------------------------------------------------- */
 
@@ -74,6 +75,7 @@ struct row {
 /* Rows of a batch that use the same gate, up and down matrices: those routed to one expert, or all. */
 struct expert_group {
     const struct matrix *gate, *up, *down;
+    bool shared;
     int begin, n; /* its pairs */
 };
 
@@ -84,6 +86,7 @@ struct forward {
     const struct matrix *draft_head; /* what drafts take their logits from */
     forward_tap *tap;
     void *tap_arg;
+    struct profile *profile; /* NULL: nobody asks */
 
     /* the batch */
     const struct span *spans;
@@ -153,6 +156,18 @@ static inline void forward_tell(const struct forward *f, const char *what, int l
     if (f->tap) f->tap(f->tap_arg, what, layer, rows, f->n_rows, width);
 }
 
+/* From here on the thread does `op`; inside a job, or between jobs as thread 0. */
+static inline void forward_do(const struct forward *f, int thread, enum profile_op op)
+{
+    if (f->profile) profile_enter(f->profile, thread, op);
+}
+static inline void forward_bytes(const struct forward *f, int thread, size_t n)
+{
+    if (f->profile) f->profile->clocks[thread].bytes[f->profile->clocks[thread].op] += n;
+}
+/* pool_run, with the clocks turned at its ends. */
+void forward_job(struct forward *f, void (*fn)(void *arg, int thread, int n_threads), void *arg);
+
 /* out = x / rms(x) * gain for each of n rows [hidden]. */
 void forward_norm(struct forward *f, const float *x, const struct vector *gain, int n, float *out);
 /* Sets row r of the batch: its place in the cache, which is its position too, with the cosines and sines. */
@@ -165,14 +180,14 @@ struct linear {
     float *y; /* [n][w->rows] */
 };
 /* y = W x for n rows x [n][cols] and several matrices with the same input. */
-void linear_run(struct forward *f, const float *x, int n, const struct linear *jobs, int n_jobs);
+void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs, int n_jobs);
 /* The same for one matrix; then residual [n][w->rows] += y. */
-void linear_add(struct forward *f, const float *x, int n, struct linear job, float *residual);
+void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job, float *residual);
 /* Fast mode: turns n rows x [n][cols] into f->input8, for linear_rows within the next job. Exact mode: nothing to do. */
 void linear_prepare(struct forward *f, const float *x, int n, int cols);
-/* Inside a job of the pool: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. x8: the same rows as int8
+/* Inside a job: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. x8: the same rows as int8
  * (fast mode), [q8_count(cols)][ldx8]. */
-void linear_rows(const struct forward *f, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
+void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
                  const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy);
 /* Inside a job: rows x [n][ldx] as int8, [q8_count(cols)][n] from `out` on. */
 void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out);

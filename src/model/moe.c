@@ -54,6 +54,7 @@ static void group_pairs(struct forward *f, const struct mlp_weights *w, int slot
                 .gate = shared ? &w->shared_gate : &w->gate[e],
                 .up = shared ? &w->shared_up : &w->up[e],
                 .down = shared ? &w->shared_down : &w->down[e],
+                .shared = shared,
                 .begin = begin,
                 .n = n,
             };
@@ -102,14 +103,15 @@ static void hidden_job(void *arg, int thread, int n_threads)
         int begin, end;
         pool_share((int)g->gate->rows, ROWS_UNIT, thread, n_threads, &begin, &end);
         if (begin == end) continue;
+        forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_IN);
         const float *x = group_input(f, g, forward_scratch(f, thread));
         size_t ldx8 = 0;
         const struct q8 *x8 =
             fast ? group_input8(f, g, (struct q8 *)(void *)(forward_scratch(f, thread) + (size_t)f->max_rows * hidden), &ldx8)
                  : NULL;
         float *gate = f->pair_gate + (size_t)g->begin * inter, *up = f->pair_up + (size_t)g->begin * inter;
-        linear_rows(f, g->gate, begin, end, x, g->gate->cols, x8, ldx8, g->n, gate, inter);
-        linear_rows(f, g->up, begin, end, x, g->up->cols, x8, ldx8, g->n, up, inter);
+        linear_rows(f, thread, g->gate, begin, end, x, g->gate->cols, x8, ldx8, g->n, gate, inter);
+        linear_rows(f, thread, g->up, begin, end, x, g->up->cols, x8, ldx8, g->n, up, inter);
         for (int j = 0; j < g->n; j++) {
             size_t at = (size_t)j * inter + (size_t)begin;
             f->model->kern.silu_mul(gate + at, gate + at, up + at, (size_t)(end - begin));
@@ -129,6 +131,7 @@ static void quantize_job(void *arg, int thread, int n_threads)
     const struct moe_work *work = arg;
     const struct forward *f = work->f;
     int begin, end;
+    forward_do(f, thread, PROFILE_QUANTIZE);
     pool_share(f->n_groups, 1, thread, n_threads, &begin, &end);
     for (int i = begin; i < end; i++) {
         const struct expert_group *g = &f->groups[i];
@@ -147,9 +150,11 @@ static void output_job(void *arg, int thread, int n_threads)
     pool_share((int)hidden, ROWS_UNIT, thread, n_threads, &begin, &end);
     for (int i = 0; i < f->n_groups; i++) {
         const struct expert_group *g = &f->groups[i];
-        linear_rows(f, g->down, begin, end, f->pair_gate + (size_t)g->begin * inter, inter,
+        forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_OUT);
+        linear_rows(f, thread, g->down, begin, end, f->pair_gate + (size_t)g->begin * inter, inter,
                     group_pair8(f, g, work->inter), (size_t)g->n, g->n, f->pair_out + (size_t)g->begin * hidden, hidden);
     }
+    forward_do(f, thread, PROFILE_COMBINE);
     for (int r = 0; r < f->n_rows; r++) {
         float *out = f->out + (size_t)r * hidden, *x = f->x + (size_t)r * hidden;
         for (int j = begin; j < end; j++) out[j] = 0;
@@ -167,8 +172,9 @@ static void route(struct forward *f, const struct mlp_weights *w, int layer)
 {
     const struct config *c = f->model->config;
     const struct linear in[2] = {{&w->router, f->router}, {&w->shared_expert_gate, f->shared_gate}};
-    linear_run(f, f->u, f->n_rows, in, 2);
+    linear_run(f, PROFILE_ROUTER, f->u, f->n_rows, in, 2);
     forward_tell(f, "router_logits", layer, f->router, c->n_experts);
+    forward_do(f, 0, PROFILE_CHOOSE);
     for (int r = 0; r < f->n_rows; r++) route_row(f, r);
     if (!f->tap) return;
     for (int i = 0; i < f->n_rows * f->model->slots; i++) f->pair_out[i] = (float)f->expert_ids[i];
@@ -191,13 +197,13 @@ void moe_run(struct forward *f, int layer)
     }
     group_pairs(f, w, work.slots);
     linear_prepare(f, f->u, f->n_rows, f->model->config->hidden);
-    pool_run(f->pool, hidden_job, &work);
+    forward_job(f, hidden_job, &work);
     if (f->model->mode == MODEL_FAST) {
         if (f->n_rows <= VERIFY_ROWS_MAX) /* too little for waking others */
             quantize_job(&work, 0, 1);
         else
-            pool_run(f->pool, quantize_job, &work);
+            forward_job(f, quantize_job, &work);
     }
-    pool_run(f->pool, output_job, &work);
+    forward_job(f, output_job, &work);
     forward_tell(f, "moe", layer, f->out, f->model->config->hidden);
 }

@@ -37,7 +37,7 @@ static void pairs_enter(struct forward *f, int n)
 {
     const struct mtp_weights *w = &f->model->weights->mtp;
     f->n_rows = n;
-    linear_run(f, f->mtp_pair, n, &(struct linear){&w->fc, f->x}, 1);
+    linear_run(f, PROFILE_MTP_FC, f->mtp_pair, n, &(struct linear){&w->fc, f->x}, 1);
     forward_tell(f, "fc", f->model->config->n_layers, f->x, f->model->config->hidden);
     forward_norm(f, f->x, &w->layer.input_norm, n, f->u);
 }
@@ -97,7 +97,7 @@ void mtp_draft(struct forward *f, const struct mtp_row *rows, int n_rows)
     forward_tell(f, "hidden", layer, f->x, hidden);
     forward_norm(f, f->x, &w->norm, n_rows, f->u);
     forward_tell(f, "final", layer, f->u, hidden);
-    linear_run(f, f->u, n_rows, &(struct linear){f->draft_head, f->mtp_logits}, 1);
+    linear_run(f, PROFILE_LM_HEAD, f->u, n_rows, &(struct linear){f->draft_head, f->mtp_logits}, 1);
     feed_back(f);
     for (int r = 0; r < n_rows; r++) rows[r].state->mtp_len++;
 }
