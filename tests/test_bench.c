@@ -243,6 +243,35 @@ static void figures_follow_from_the_seconds(void **state)
     assert_null(bench_find(&b, BENCH_DRAFT, 1));
 }
 
+/* A clock that stood still, or an operation whose matrices are not counted, would show here. */
+static void a_profile_is_complete(void **state)
+{
+    (void)state;
+    struct bench_options o = quick();
+    o.profile = true;
+    struct bench *b = run(0, &o);
+    assert_int_equal(b->n_profiles, BENCH_PROFILES);
+    for (int i = 0; i < b->n_profiles; i++) {
+        const struct bench_profile *p = &b->profiles[i];
+        const struct bench_job *job = &b->jobs[p->job];
+        double sum = 0, weights = 0;
+        for (int op = 0; op < PROFILE_OPS; op++) {
+            sum += p->spent[op];
+            if (op != PROFILE_ATTEND && op != PROFILE_DELTA_RULE) weights += (double)p->bytes[op];
+        }
+        assert_float_equal(sum / p->seconds, 1, 1e-6);
+        if (job->kind == BENCH_PREFILL) continue;
+        /* all that the bound counts but the rows' embeddings, 128 values of 4.5 bits */
+        assert_float_equal(weights / p->steps, job->bytes - job->n * 128 * 4.5 / 8, 0.5);
+    }
+    json_t *root = bench_json(b);
+    const json_t *list = json_object_get(root, "profile"), *first = json_array_get(list, 0);
+    assert_int_equal(json_array_size(list), BENCH_PROFILES);
+    assert_true(json_array_size(json_object_get(first, "operations")) > 10);
+    json_decref(root);
+    mem_free(b);
+}
+
 static void acceptance_goes_on_and_must_fall(void **state)
 {
     (void)state;
@@ -293,6 +322,7 @@ int main(void)
         cmocka_unit_test(neighbours_share_the_experts_asked_for),
         cmocka_unit_test(a_run_gives_every_key),
         cmocka_unit_test(figures_follow_from_the_seconds),
+        cmocka_unit_test(a_profile_is_complete),
         cmocka_unit_test(acceptance_goes_on_and_must_fall),
         cmocka_unit_test(a_run_can_be_stopped),
     };

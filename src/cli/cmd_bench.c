@@ -17,7 +17,7 @@ struct bench_cli {
     int layers, rounds, threads, draft_vocab;
     double expert_overlap;
     const char *acceptance;
-    bool exact, json;
+    bool exact, json, profile;
     const char *server, *api_key;
     int clients, requests, prompt_words, max_tokens;
     double rate;
@@ -98,6 +98,11 @@ static const struct opt table[] = {
      .type = OPT_FLAG,
      .offset = AT(exact),
      .help = "Compute with float32 activations: the reference, slower."},
+    {.name = "profile",
+     .type = OPT_FLAG,
+     .offset = AT(profile),
+     .help = "Where the time goes: plain decoding, the verification of 4 rows and a prompt of 512 tokens by "
+             "operation, and nothing else."},
     {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
     {.name = "server",
      .arg = "URL",
@@ -209,6 +214,10 @@ static void show(struct buf *out, const struct bench *b)
     for (int i = 0; i < b->n_jobs; i++) show_job(out, b, &b->jobs[i]);
     buf_fmt(out, "%-19s  %9.2f s\n%-19s  %9.1f MB\n", "ready after", b->load_s, "peak memory",
             (double)b->rss_bytes / 1e6);
+    if (b->n_profiles) {
+        bench_profile_show(out, b);
+        return;
+    }
     buf_fmt(out, "\nMTP: acceptance is simulated (");
     for (int d = 0; d < BENCH_DEPTHS; d++) buf_fmt(out, "%s%.3f", d ? ", " : "", b->acceptance[d]);
     buf_fmt(out, "). Bound: the weights a step must read, at the read limit.\n");
@@ -270,6 +279,7 @@ static bool measure(const struct weights *w, const struct mtp_contract *contract
     options.n_threads = o->threads;
     options.rounds = o->rounds;
     options.exact = o->exact;
+    options.profile = o->profile;
     options.draft_vocab = o->draft_vocab;
     options.progress = on_progress;
     options.arg = &progress;

@@ -149,13 +149,15 @@ static bool share_heads(const struct share *s, int r, int *h0, int *n)
     return *n > 0;
 }
 
-static void share_run(const struct forward *f, int layer, int kv, struct share s, float *scores)
+static void share_run(const struct forward *f, int layer, int kv, struct share s, int thread)
 {
+    float *scores = forward_scratch(f, thread);
     int r0 = s.begin / s.group, r1 = (s.end + s.group - 1) / s.group, last = 0, h0, n;
     for (int r = r0; r < r1; r++) {
         if (share_heads(&s, r, &h0, &n)) heads_begin(f, r, kv * s.group + h0, n);
         if (f->rows[r].entry > last) last = f->rows[r].entry;
     }
+    forward_bytes(f, thread, 2 * ((size_t)last + 1) * (size_t)f->model->config->head_dim * sizeof(float));
     for (int b0 = 0; b0 <= last; b0 += KEYS_BLOCK) {
         for (int r = r0; r < r1; r++) {
             int n_keys = f->rows[r].entry + 1 - b0;
@@ -180,7 +182,7 @@ static void attend_job(void *arg, int thread, int n_threads)
         struct share s = {.begin = begin - kv * items, .end = end - kv * items, .group = group};
         if (s.begin < 0) s.begin = 0;
         if (s.end > items) s.end = items;
-        share_run(f, work->layer, kv, s, forward_scratch(f, thread));
+        share_run(f, work->layer, kv, s, thread);
     }
 }
 

@@ -15,8 +15,8 @@ struct linear_work {
     float *residual;
 };
 
-void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
-                 const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy)
+void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end,
+                 const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy)
 {
     const struct kern *k = &f->model->kern;
     if (begin >= end) return;
@@ -29,8 +29,7 @@ void linear_rows(const struct forward *f, int thread, const struct matrix *w, in
 
 void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out)
 {
-    for (int j = 0; j < n; j++)
-        f->model->kern.q8_from(out + j, (size_t)n, x + (size_t)j * ldx, (size_t)cols);
+    for (int j = 0; j < n; j++) f->model->kern.q8_from(out + j, (size_t)n, x + (size_t)j * ldx, (size_t)cols);
 }
 
 static void prepare_job(void *arg, int thread, int n_threads)
@@ -40,8 +39,8 @@ static void prepare_job(void *arg, int thread, int n_threads)
     forward_do(work->f, thread, PROFILE_QUANTIZE);
     pool_share(work->n, 1, thread, n_threads, &begin, &end);
     for (int j = begin; j < end; j++)
-        work->f->model->kern.q8_from(work->f->input8 + j, (size_t)work->n, work->x + (size_t)j * (size_t)work->cols,
-                                     (size_t)work->cols);
+        work->f->model->kern.q8_from(work->f->input8 + j, (size_t)work->n,
+                                     work->x + (size_t)j * (size_t)work->cols, (size_t)work->cols);
 }
 
 void linear_prepare(struct forward *f, const float *x, int n, int cols)
@@ -62,8 +61,8 @@ static void linear_job(void *arg, int thread, int n_threads)
         const struct linear *job = &work->jobs[i];
         int begin, end;
         pool_share((int)job->w->rows, ROWS_UNIT, thread, n_threads, &begin, &end);
-        linear_rows(work->f, thread, job->w, begin, end, work->x, job->w->cols, work->f->input8, (size_t)work->n, work->n,
-                    job->y, job->w->rows);
+        linear_rows(work->f, thread, job->w, begin, end, work->x, job->w->cols, work->f->input8,
+                    (size_t)work->n, work->n, job->y, job->w->rows);
         if (!work->residual) continue;
         for (int j = 0; j < work->n; j++) {
             size_t at = (size_t)j * job->w->rows;
@@ -72,16 +71,19 @@ static void linear_job(void *arg, int thread, int n_threads)
     }
 }
 
-void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs, int n_jobs)
+void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs,
+                int n_jobs)
 {
     struct linear_work work = {.f = f, .op = op, .x = x, .n = n, .jobs = jobs, .n_jobs = n_jobs};
     linear_prepare(f, x, n, (int)jobs[0].w->cols);
     forward_job(f, linear_job, &work);
 }
 
-void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job, float *residual)
+void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job,
+                float *residual)
 {
-    struct linear_work work = {.f = f, .op = op, .x = x, .n = n, .jobs = &job, .n_jobs = 1, .residual = residual};
+    struct linear_work work = {
+        .f = f, .op = op, .x = x, .n = n, .jobs = &job, .n_jobs = 1, .residual = residual};
     linear_prepare(f, x, n, (int)job.w->cols);
     forward_job(f, linear_job, &work);
 }

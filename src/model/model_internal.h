@@ -180,15 +180,17 @@ struct linear {
     float *y; /* [n][w->rows] */
 };
 /* y = W x for n rows x [n][cols] and several matrices with the same input. */
-void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs, int n_jobs);
+void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs,
+                int n_jobs);
 /* The same for one matrix; then residual [n][w->rows] += y. */
-void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job, float *residual);
+void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job,
+                float *residual);
 /* Fast mode: turns n rows x [n][cols] into f->input8, for linear_rows within the next job. Exact mode: nothing to do. */
 void linear_prepare(struct forward *f, const float *x, int n, int cols);
 /* Inside a job: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. x8: the same rows as int8
  * (fast mode), [q8_count(cols)][ldx8]. */
-void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end, const float *x, size_t ldx,
-                 const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy);
+void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end,
+                 const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy);
 /* Inside a job: rows x [n][ldx] as int8, [q8_count(cols)][n] from `out` on. */
 void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out);
 

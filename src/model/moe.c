@@ -79,7 +79,8 @@ static const float *group_input(const struct forward *f, const struct expert_gro
 }
 
 /* The same of f->input8. Prepared rows stand n_rows apart, a copy g->n. */
-static const struct q8 *group_input8(const struct forward *f, const struct expert_group *g, struct q8 *copy, size_t *ldx)
+static const struct q8 *group_input8(const struct forward *f, const struct expert_group *g, struct q8 *copy,
+                                     size_t *ldx)
 {
     const int *rows = f->pair_row + g->begin;
     *ldx = (size_t)f->n_rows;
@@ -107,7 +108,9 @@ static void hidden_job(void *arg, int thread, int n_threads)
         const float *x = group_input(f, g, forward_scratch(f, thread));
         size_t ldx8 = 0;
         const struct q8 *x8 =
-            fast ? group_input8(f, g, (struct q8 *)(void *)(forward_scratch(f, thread) + (size_t)f->max_rows * hidden), &ldx8)
+            fast ? group_input8(
+                       f, g, (struct q8 *)(void *)(forward_scratch(f, thread) + (size_t)f->max_rows * hidden),
+                       &ldx8)
                  : NULL;
         float *gate = f->pair_gate + (size_t)g->begin * inter, *up = f->pair_up + (size_t)g->begin * inter;
         linear_rows(f, thread, g->gate, begin, end, x, g->gate->cols, x8, ldx8, g->n, gate, inter);
@@ -152,7 +155,8 @@ static void output_job(void *arg, int thread, int n_threads)
         const struct expert_group *g = &f->groups[i];
         forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_OUT);
         linear_rows(f, thread, g->down, begin, end, f->pair_gate + (size_t)g->begin * inter, inter,
-                    group_pair8(f, g, work->inter), (size_t)g->n, g->n, f->pair_out + (size_t)g->begin * hidden, hidden);
+                    group_pair8(f, g, work->inter), (size_t)g->n, g->n,
+                    f->pair_out + (size_t)g->begin * hidden, hidden);
     }
     forward_do(f, thread, PROFILE_COMBINE);
     for (int r = 0; r < f->n_rows; r++) {

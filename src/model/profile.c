@@ -2,7 +2,8 @@
 #include "model/profile.h"
 
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 static const struct {
     const char *key, *name;
@@ -34,14 +35,7 @@ const char *profile_name(enum profile_op op) { return ops[op].name; }
 
 const char *profile_key(enum profile_op op) { return ops[op].key; }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void turn(struct profile_clock *c, enum profile_op op, int64_t now)
+static void turn(struct profile_clock *c, enum profile_op op, double now)
 {
     c->spent[c->op] += now - c->since;
     c->since = now;
@@ -52,27 +46,27 @@ void profile_begin(struct profile *p, int n_threads)
 {
     memset(p, 0, sizeof *p);
     p->n_threads = n_threads;
-    p->begun = now_ns();
+    p->begun = clock_s();
     for (int i = 0; i < n_threads; i++) p->clocks[i].since = p->begun;
     p->clocks[0].op = PROFILE_SERIAL;
 }
 
 void profile_end(struct profile *p)
 {
-    p->ended = now_ns();
+    p->ended = clock_s();
     for (int i = 0; i < p->n_threads; i++) turn(&p->clocks[i], PROFILE_WAIT, p->ended);
 }
 
 void profile_enter(struct profile *p, int thread, enum profile_op op)
 {
-    turn(&p->clocks[thread], op, now_ns());
+    turn(&p->clocks[thread], op, clock_s());
 }
 
 double profile_seconds(const struct profile *p, enum profile_op op)
 {
-    int64_t sum = 0;
+    double sum = 0;
     for (int i = 0; i < p->n_threads; i++) sum += p->clocks[i].spent[op];
-    return 1e-9 * (double)sum / p->n_threads;
+    return sum / p->n_threads;
 }
 
 uint64_t profile_bytes(const struct profile *p, enum profile_op op)

@@ -39,15 +39,15 @@ enum profile_op {
 
 struct profile_clock {
     alignas(64) enum profile_op op;
-    int64_t since;               /* when it began, nanoseconds */
-    int64_t spent[PROFILE_OPS];  /* nanoseconds */
+    double since;                /* when it began, by clock_s */
+    double spent[PROFILE_OPS];   /* seconds */
     uint64_t bytes[PROFILE_OPS]; /* of weights and state that were asked for */
 };
 
 /* Too large for a stack. Each thread touches its own clock; begin and end are for between two passes. */
 struct profile {
     int n_threads;
-    int64_t begun, ended;
+    double begun, ended; /* by clock_s */
     struct profile_clock clocks[PROFILE_THREADS_MAX];
 };
 

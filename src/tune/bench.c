@@ -34,8 +34,10 @@ struct rig {
     struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
     int head_rows;              /* of the matrix that drafts come from */
     struct readlimit *readlimit;
-    int32_t next; /* id that the next prompt begins with */
-    int n_cycles; /* MTP cycles so far: what the acceptance pattern goes by */
+    struct profile *clocks; /* NULL: no profile is asked for */
+    bool profiling;         /* just now */
+    int32_t next;           /* id that the next prompt begins with */
+    int n_cycles;           /* MTP cycles so far: what the acceptance pattern goes by */
     int32_t sink;
 };
 
@@ -115,7 +117,9 @@ static void begin(struct rig *g, struct timeline *t, bool feeds_head)
 static void verify_step(struct rig *g, struct timeline *t, int rows, int keep)
 {
     timeline_verify(t, rows - 1);
+    if (g->profiling) profile_enter(g->clocks, 0, PROFILE_SAMPLING);
     for (int i = 0; i < rows; i++) pick(g, forward_logits(t->forward, i), model_config(g->model)->vocab);
+    if (g->profiling) profile_enter(g->clocks, 0, PROFILE_SERIAL);
     timeline_commit(t, keep);
 }
 
@@ -200,19 +204,39 @@ static void job_step(struct rig *g, const struct bench_job *job, const double *a
     }
 }
 
-/* Seconds of a step. */
-static double job_measure(struct rig *g, const struct bench_job *job, const double *acceptance, double step_s)
+/* Seconds of a step, of which it takes *steps. */
+static double job_measure(struct rig *g, const struct bench_job *job, const double *acceptance, double step_s,
+                          int *steps)
 {
     bool once = job->kind == BENCH_PREFILL || job->kind == BENCH_READ;
     int n = 0;
     job_begin(g, job);
     if (!once) job_step(g, job, acceptance); /* the first after a prompt folds it into the state */
+    if (g->profiling) profile_begin(g->clocks, pool_threads(g->pool));
     double start = clock_s(), spent;
     do {
         job_step(g, job, acceptance);
         spent = clock_s() - start;
     } while (++n < STEPS_MAX && spent < step_s && !once);
+    if (g->profiling) profile_end(g->clocks);
+    *steps = n;
     return spent / n;
+}
+
+static void profile_measure(struct rig *g, const struct bench *b, struct bench_profile *p, double step_s)
+{
+    int steps;
+    g->profiling = true;
+    forward_set_profile(g->timeline.forward, g->clocks);
+    job_measure(g, &b->jobs[p->job], b->acceptance, step_s, &steps);
+    forward_set_profile(g->timeline.forward, NULL);
+    g->profiling = false;
+    p->steps += steps;
+    p->seconds += g->clocks->ended - g->clocks->begun;
+    for (int i = 0; i < PROFILE_OPS; i++) {
+        p->spent[i] += profile_seconds(g->clocks, (enum profile_op)i);
+        p->bytes[i] += profile_bytes(g->clocks, (enum profile_op)i);
+    }
 }
 
 /* ---- experts used --------------------------------------------------------------------------------------- */
@@ -266,11 +290,23 @@ static void add_pass(struct bench *b, struct rig *g, enum bench_kind kind, int n
     job->bytes = bench_trunk_bytes(g->weights, rows, job->experts);
 }
 
+static void list_profiles(struct bench *b, struct rig *g)
+{
+    add_pass(b, g, BENCH_VERIFY, 4, 4, 4);
+    add(b, BENCH_PREFILL, 512, 512);
+    for (int i = 0; i < BENCH_PROFILES; i++) b->profiles[i].job = 1 + i;
+    b->n_profiles = BENCH_PROFILES;
+}
+
 static void list_jobs(struct bench *b, struct rig *g)
 {
     static const int prompts[] = {128, 512};
     add(b, BENCH_READ, 0, 0)->bytes = (double)readlimit_bytes(g->readlimit);
     add_pass(b, g, BENCH_PLAIN, 1, 1, 1);
+    if (g->clocks) {
+        list_profiles(b, g);
+        return;
+    }
     for (int k = 1; k <= VERIFY_ROWS_MAX; k++) add_pass(b, g, BENCH_VERIFY, k, k, k);
     if (model_has_mtp(g->model)) {
         double tokens = 1;
@@ -298,6 +334,7 @@ static void rig_free(struct rig *g)
     timeline_free(&g->timeline);
     draft_vocab_free(g->drafts);
     readlimit_free(g->readlimit);
+    mem_free(g->clocks);
     model_free(g->model);
     pool_free(g->pool);
 }
@@ -370,7 +407,10 @@ static bool run_rounds(struct bench *b, struct rig *g, const struct bench_option
         for (int i = 0; i < b->n_jobs; i++) {
             if (o->progress && !o->progress(o->arg, done, total))
                 return err_set(e, ALULA_CANCELLED, "stopped after %d of %d measurements", done, total);
-            b->jobs[i].seconds[r] = job_measure(g, &b->jobs[i], b->acceptance, o->step_s);
+            int steps;
+            b->jobs[i].seconds[r] = job_measure(g, &b->jobs[i], b->acceptance, o->step_s, &steps);
+            for (int k = 0; k < b->n_profiles; k++)
+                if (b->profiles[k].job == i) profile_measure(g, b, &b->profiles[k], o->step_s);
             done++;
         }
     return true;
@@ -388,6 +428,11 @@ bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_cont
     if (!b) return err_set(e, ALULA_NOMEM, "no memory for a bench");
     b->rounds = options->rounds;
     b->isa = cpu_name(cpu_detect());
+    if (options->profile) g.clocks = mem_zalloc(1, sizeof *g.clocks);
+    if (options->profile && !g.clocks) {
+        mem_free(b);
+        return err_set(e, ALULA_NOMEM, "no memory for a profile");
+    }
     bool ok = take_acceptance(b, options, e) && rig_open(&g, contract, options, e);
     if (ok) {
         b->n_threads = pool_threads(g.pool);

@@ -9,16 +9,20 @@
 #include "artifact/contract.h"
 #include "artifact/weights.h"
 #include "base/json.h"
+#include "base/buf.h"
 #include "model/model.h"
+#include "model/profile.h"
 
 #define BENCH_DEPTHS     4 /* MTP is measured at depth 1..4 */
 #define BENCH_ROUNDS_MAX 64
 #define BENCH_JOBS_MAX   48
+#define BENCH_PROFILES   3
 
 struct bench_options {
     int n_threads; /* 0 = the CPUs that this process may use */
     int rounds;    /* 1 to BENCH_ROUNDS_MAX */
     bool exact;
+    bool profile;    /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
     int draft_vocab; /* tokens that drafts come from; 0 = all */
     double step_s;   /* a job repeats its step for so long each round, at least once */
     size_t
@@ -53,11 +57,22 @@ struct bench_job {
     double seconds[BENCH_ROUNDS_MAX]; /* of a step */
 };
 
+/* Where a job's time goes, over all rounds, measured beside job.seconds and in the same rounds. */
+struct bench_profile {
+    int job; /* its number */
+    int steps;
+    double seconds;              /* of all steps */
+    double spent[PROFILE_OPS];   /* of them, a mean over the threads */
+    uint64_t bytes[PROFILE_OPS]; /* of all steps */
+};
+
 struct bench {
     int n_threads, rounds, n_jobs;
     const char *isa;
     double acceptance[BENCH_DEPTHS];
     struct bench_job jobs[BENCH_JOBS_MAX];
+    struct bench_profile profiles[BENCH_PROFILES];
+    int n_profiles;
     double load_s;    /* the caller's: from the start to a model that is ready */
     size_t rss_bytes; /* peak of the process */
     int head_rows;    /* of the LM head that a draft step reads */
@@ -82,6 +97,10 @@ const struct bench_job *bench_find(const struct bench *b, enum bench_kind kind, 
 
 /* One object, for json_decref; NULL when memory is exhausted. */
 json_t *bench_json(const struct bench *b);
+
+/* The tables of b->profiles as text (appended to out), and one of them as JSON. */
+void bench_profile_show(struct buf *out, const struct bench *b);
+json_t *bench_profile_json(const struct bench *b, const struct bench_profile *p);
 
 /* Bytes of weights that a pass of the trunk over n rows reads when they use `experts` routed experts per layer
  * between them: every matrix once, the rows' embeddings, the LM head. The draft step: the same for the head. */

@@ -128,6 +128,12 @@ json_t *bench_json(const struct bench *b)
     json_object_set_new(root, "isa", json_string(b->isa));
     json_object_set_new(root, "rounds", json_integer(b->rounds));
     json_object_set_new(root, "ar", job_json(b, plain));
+    if (b->n_profiles) {
+        json_t *list = json_array();
+        for (int i = 0; i < b->n_profiles; i++)
+            json_array_append_new(list, bench_profile_json(b, &b->profiles[i]));
+        json_object_set_new(root, "profile", list);
+    }
     json_object_set_new(root, "verify", jobs_json(b, BENCH_VERIFY));
     json_t *step = draft ? job_json(b, draft) : json_null();
     if (draft) json_object_set_new(step, "head_rows", json_integer(b->head_rows));

@@ -20,6 +20,10 @@ prints 'plain decoding'
 prints 'of the bound'
 if grep -q 'MTP, depth' "$dir/out"; then fail 'MTP figures of a model without a head'; fi
 
+expect 0 bench "$dir/forged" --rounds 1 --threads 1 --profile
+prints 'delta rule'
+prints 'waiting'
+
 expect 2 bench
 says '--synthetic'
 expect 2 bench models/tiny-trunk --layers 3
