@@ -99,6 +99,7 @@ void alula_free(void *p);
 /* ---- session --------------------------------------------------------------------------------------- */
 
 struct alula_session;
+struct alula_batch; /* see below */
 
 struct alula_bias {
     int32_t id;
@@ -139,7 +140,9 @@ struct alula_sampling {
 #define ALULA_DEPTH_AUTO (-1)
 
 struct alula_session_options {
-    int n_threads; /* 0 = the CPUs that this process may use */
+    struct alula_batch
+        *batch;    /* of the same engine, outlives the session; NULL = threads and memory of its own */
+    int n_threads; /* without a batch: 0 = the CPUs that this process may use */
     int n_ctx;     /* tokens that fit; 0 = the model's maximum, at most 32768 */
     /* Tokens drafted ahead of each verification, 0 to ALULA_DEPTH_MAX; 0 = plain decoding. ALULA_DEPTH_AUTO:
      * as many as pay, by acceptance and cost as measured while decoding; 0 without a head. */
@@ -160,9 +163,13 @@ struct alula_session_options {
 /* greedy, plain, everything else off */
 struct alula_session_options alula_session_defaults(void);
 
+/* Errors: USAGE, LIMIT (n_ctx, or the batch is full), MISMATCH (the batch is another engine's), UNSUPPORTED, NOMEM. */
 bool alula_session_create(struct alula_session **ret, const struct alula_engine *engine,
                           const struct alula_session_options *options, struct alula_error *e);
 void alula_session_free(struct alula_session *session);
+/* Bytes that such a session takes once its context is full, work memory aside, which is the batch's. depth 0: without
+ * what drafting needs. */
+size_t alula_session_bytes(const struct alula_engine *engine, int n_ctx, int depth);
 
 /* Reads n > 0 ids behind what the session holds and starts a new answer. progress (may be NULL) is called
  * after each chunk with tokens read so far; when it returns false, reading stops and the call fails with
@@ -171,6 +178,9 @@ void alula_session_free(struct alula_session *session);
 bool alula_session_prompt(struct alula_session *session, const int32_t *ids, size_t n,
                           bool (*progress)(void *arg, size_t done, size_t total), void *arg,
                           struct alula_error *e);
+
+/* The same without reading: alula_batch_step reads. Ids behind a prompt that is still being read lengthen it. */
+bool alula_session_begin(struct alula_session *session, const int32_t *ids, size_t n, struct alula_error *e);
 
 enum alula_finish {
     ALULA_RUNNING,
@@ -187,6 +197,7 @@ struct alula_step {
     const char *text; /* [text_len], NUL-terminated */
     size_t text_len;
     int n_drafted, n_accepted;
+    int n_read; /* tokens of its prompt that a batch's step read */
     enum alula_finish finish;
 };
 /* One cycle: draft, verify, accept; gives 1 to depth+1 tokens, the first step after a prompt one. Allocates
@@ -208,6 +219,34 @@ struct alula_stats {
     double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */
 };
 void alula_session_stats(const struct alula_session *session, struct alula_stats *ret);
+
+/* ---- batches ----------------------------------------------------------------------------------------------- */
+
+/* Threads and work memory that several sessions share, and what was learnt of the machine's speed. One pass of the
+ * model serves all of them. A batch and its sessions belong to one thread at a time; a session of a batch may also be
+ * used by itself, with the same result. */
+struct alula_batch_options {
+    int n_threads;    /* 0 = the CPUs that this process may use */
+    int max_sessions; /* that exist at a time, at most 64; 0 = 8 */
+    int prompt_rows;  /* tokens of prompts read in one pass, of all sessions, at most 8192; 0 = 512 */
+};
+/* options NULL: all defaults. */
+bool alula_batch_create(struct alula_batch **ret, const struct alula_engine *engine,
+                        const struct alula_batch_options *options, struct alula_error *e);
+/* Its sessions must be freed before. NULL is fine. */
+void alula_batch_free(struct alula_batch *batch);
+
+struct alula_turn {
+    struct alula_session *session; /* of this batch, in one turn only */
+    int read_max;           /* tokens of its prompt to read at most, 0 = none; of no effect once it is read */
+    struct alula_step step; /* out: as alula_session_step gives it, empty while the prompt is being read */
+    bool failed;            /* out: and error says why; the others are untouched, and it is as before */
+    struct alula_error error;
+};
+/* One pass: prompts are read on, answers go one cycle further, and a prompt that was read to its end gives the first
+ * token of its answer. The turns read prompt_rows at most in all, those before first. Sessions that take no part stay
+ * as they are. What a session says is what it would say alone, bit for bit. Allocates nothing. */
+void alula_batch_step(struct alula_batch *batch, struct alula_turn *turns, int n);
 
 /* ---- evaluation ---------------------------------------------------------------------------------------------- */
 

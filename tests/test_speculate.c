@@ -51,7 +51,7 @@ static void player_read(struct player *p, const int32_t *ids, int n)
     sampler_read(p->sampler, ids, (size_t)n);
     sampler_begin(p->sampler);
     timeline_append(&p->t, ids, (size_t)n);
-    while (timeline_unread(&p->t) > 0) timeline_read(&p->t);
+    while (timeline_unread(&p->t) > 0) timeline_read(&p->t, p->t.chunk);
     p->s.answer = p->t.len;
 }
 

@@ -21,8 +21,20 @@ struct alula_engine {
     size_t token_bytes_max;     /* of the longest token */
 };
 
+#define BATCH_SESSIONS_MAX    64
+#define BATCH_PROMPT_ROWS_MAX 8192
+
+struct alula_batch {
+    const struct alula_engine *engine;
+    int n_threads, max_sessions, prompt_rows;
+    int n_sessions; /* that exist */
+};
+/* A session more, or the reason why not. */
+bool batch_join(struct alula_batch *b, const struct alula_engine *engine, struct alula_error *e);
+
 struct alula_session {
     const struct alula_engine *engine;
+    struct alula_batch *batch; /* or NULL */
     struct pool *pool;
     struct sampler *sampler;
     struct timeline timeline;
@@ -32,7 +44,9 @@ struct alula_session {
     struct buf piece, text; /* of one token, of one step */
     int max_tokens;
     bool ignore_stop_ids;
+    bool reading;             /* a prompt has begun that is not read to its end */
     bool answering;           /* a prompt was read, the answer has not ended */
+    int prompt;               /* index of the prompt's first token in the timeline */
     int known;                /* tokens of the timeline that the sampler has seen */
     struct alula_stats stats; /* of prompt and session; the speculator counts its own */
 };
@@ -41,5 +55,7 @@ struct alula_session {
 #define PROMPT_CHUNK 512
 bool session_create_chunked(struct alula_session **ret, const struct alula_engine *engine,
                             const struct alula_session_options *options, int chunk, struct alula_error *e);
+/* Reads at most n > 0 tokens of the prompt on; returns how many of them are the prompt's own. */
+int session_read(struct alula_session *s, int n);
 
 #endif

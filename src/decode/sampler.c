@@ -80,6 +80,13 @@ bool sampler_create(struct sampler **ret, int vocab, const struct alula_sampling
     return true;
 }
 
+size_t sampler_bytes(int vocab)
+{
+    const struct sampler *s = NULL;
+    return sizeof *s + (size_t)vocab * (sizeof *s->z + sizeof *s->heap + sizeof *s->in_all +
+                                        sizeof *s->in_answer + sizeof *s->seen);
+}
+
 void sampler_free(struct sampler *s)
 {
     if (!s) return;

@@ -24,6 +24,7 @@ struct sampler;
 bool sampler_create(struct sampler **ret, int vocab, const struct alula_sampling *settings,
                     struct alula_error *e);
 void sampler_free(struct sampler *s);
+size_t sampler_bytes(int vocab); /* memory that one takes */
 /* Memory for one distribution of this sampler. false when memory is exhausted. */
 bool sampler_dist_alloc(const struct sampler *s, struct dist *d);
 void sampler_dist_free(struct dist *d);

@@ -80,9 +80,14 @@ bool session_create_chunked(struct alula_session **ret, const struct alula_engin
     if (depth != 0 && !o.draft_whole) sp->drafts = engine->drafts;
     sp->mask = o.mask;
     sp->mask_arg = o.mask_arg;
+    if (o.batch && !batch_join(o.batch, engine, e)) {
+        mem_free(s);
+        return false;
+    }
+    s->batch = o.batch;
     bool ok = sampler_create(&s->sampler, c->vocab, &o.sampling, e) &&
               stops_create(&s->stops, o.stop, o.n_stop, e) && set_law(sp, &o.sampling, e) &&
-              pool_create(&s->pool, o.n_threads, e) &&
+              pool_create(&s->pool, o.batch ? o.batch->n_threads : o.n_threads, e) &&
               timeline_create(&s->timeline, engine->model, s->pool, n_ctx, chunk < n_ctx ? chunk : n_ctx,
                               depth != 0, e) &&
               reserve_text(s, e);
@@ -101,6 +106,15 @@ bool alula_session_create(struct alula_session **ret, const struct alula_engine 
     return session_create_chunked(ret, engine, options, PROMPT_CHUNK, e);
 }
 
+size_t alula_session_bytes(const struct alula_engine *engine, int n_ctx, int depth)
+{
+    const struct config *c = model_config(engine->model);
+    size_t vocab = (size_t)c->vocab, n_dists = depth ? 1 + ALULA_DEPTH_MAX : 1;
+    return state_bytes(engine->model, n_ctx) + (size_t)n_ctx * sizeof(int32_t) +
+           PAIRS_MAX * (size_t)c->hidden * sizeof(float) + sampler_bytes(c->vocab) +
+           n_dists * vocab * (sizeof(int32_t) + sizeof(double));
+}
+
 void alula_session_free(struct alula_session *s)
 {
     if (!s) return;
@@ -109,6 +123,7 @@ void alula_session_free(struct alula_session *s)
     sampler_free(s->sampler);
     stops_free(s->stops);
     pool_free(s->pool);
+    if (s->batch) s->batch->n_sessions--;
     buf_free(&s->piece);
     buf_free(&s->text);
     mem_free(s);
@@ -146,37 +161,62 @@ static void tell_sampler(struct alula_session *s)
     s->known = read;
 }
 
+bool alula_session_begin(struct alula_session *s, const int32_t *ids, size_t n, struct alula_error *e)
+{
+    struct timeline *t = &s->timeline;
+    if (!check_prompt(s, ids, n, e)) return false;
+    if (!s->reading) {
+        s->prompt = t->len;
+        s->known = t->len; /* an answer's tokens were pushed as they came */
+        s->stats = (struct alula_stats){0};
+        s->speculator.stats = (struct alula_stats){0};
+        sampler_begin(s->sampler);
+    }
+    timeline_append(t, ids, n);
+    s->answering = false;
+    s->reading = true;
+    return true;
+}
+
+/* The prompt was read. */
+static void begin_answer(struct alula_session *s)
+{
+    s->speculator.answer = s->timeline.len;
+    stops_reset(s->stops);
+    detok_init(&s->detok, s->engine->tokenizer, true);
+    s->reading = false;
+    s->answering = true;
+}
+
+int session_read(struct alula_session *s, int n)
+{
+    struct timeline *t = &s->timeline;
+    double begin = clock_s();
+    timeline_read(t, n);
+    tell_sampler(s);
+    int read = state_len(t->state) - s->prompt; /* less than 0: an answer's last token was unread */
+    n = read - (int)s->stats.prompt_tokens;
+    s->stats.prompt_tokens = read;
+    s->stats.prefill_s += clock_s() - begin;
+    if (timeline_unread(t) == 0) begin_answer(s);
+    return n;
+}
+
 bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
                           bool (*progress)(void *arg, size_t done, size_t total), void *arg,
                           struct alula_error *e)
 {
     struct timeline *t = &s->timeline;
-    if (!check_prompt(s, ids, n, e)) return false;
-    double begin = clock_s();
-    int before = t->len;
-    s->stats = (struct alula_stats){0};
-    s->speculator.stats = (struct alula_stats){0};
-    s->answering = false;
-    s->known = before; /* an answer's tokens were pushed as they came */
-    sampler_begin(s->sampler);
-    timeline_append(t, ids, n);
-    bool cancelled = false;
-    while (!cancelled && timeline_unread(t) > 0) {
-        timeline_read(t);
-        tell_sampler(s);
-        int done = state_len(t->state) - before;
-        cancelled = progress && !progress(arg, done > 0 ? (size_t)done : 0, n) && timeline_unread(t) > 0;
+    if (!alula_session_begin(s, ids, n, e)) return false;
+    int total = t->len - s->prompt;
+    while (s->reading) {
+        session_read(s, t->chunk);
+        int done = (int)s->stats.prompt_tokens;
+        if (!s->reading || !progress || progress(arg, (size_t)done, (size_t)total)) continue;
+        timeline_drop_unread(t);
+        s->reading = false;
+        return err_set(e, ALULA_CANCELLED, "stopped after %d of %d tokens of the prompt", done, total);
     }
-    timeline_drop_unread(t);
-    s->stats.prompt_tokens = t->len - before;
-    s->stats.prefill_s = clock_s() - begin;
-    if (cancelled)
-        return err_set(e, ALULA_CANCELLED, "stopped after %d of %zu tokens of the prompt", t->len - before,
-                       n);
-    s->speculator.answer = t->len;
-    stops_reset(s->stops);
-    detok_init(&s->detok, s->engine->tokenizer, true);
-    s->answering = true;
     return true;
 }
 

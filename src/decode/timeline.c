@@ -57,9 +57,11 @@ static void hand_over(struct timeline *t, int row)
     if (t->feeds_head) memcpy(t->hidden, forward_hidden(t->forward, row), hidden_of(t) * sizeof(float));
 }
 
-void timeline_read(struct timeline *t)
+void timeline_read(struct timeline *t, int n)
 {
-    int begin = state_len(t->state), n = t->len - begin < t->chunk ? t->len - begin : t->chunk;
+    int begin = state_len(t->state);
+    if (n > t->chunk) n = t->chunk;
+    if (n > t->len - begin) n = t->len - begin;
     bool last = begin + n == t->len;
     const int32_t *ids = t->ids + begin;
     timeline_settle(t);

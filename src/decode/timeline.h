@@ -37,9 +37,9 @@ void timeline_free(struct timeline *t);
 int timeline_unread(const struct timeline *t);
 /* Appends n tokens, unread. The caller has checked ids and room. */
 void timeline_append(struct timeline *t, const int32_t *ids, size_t n);
-/* Reads the next chunk of what is unread. Once nothing is, timeline_logits has the row behind the last
+/* Reads the next chunk of what is unread, n tokens at most. Once nothing is, timeline_logits has the row behind the last
  * token, until the next pass. */
-void timeline_read(struct timeline *t);
+void timeline_read(struct timeline *t, int n);
 const float *timeline_logits(const struct timeline *t);
 /* Forgets what was appended and not read. */
 void timeline_drop_unread(struct timeline *t);

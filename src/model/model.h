@@ -35,6 +35,7 @@ struct state;
 bool state_create(struct state **ret, const struct model *m, int n_ctx, struct alula_error *e);
 void state_free(struct state *s);
 void state_reset(struct state *s);
+size_t state_bytes(const struct model *m, int n_ctx); /* memory that one takes when full */
 int state_len(const struct state *s); /* tokens read and kept, pending ones included */
 int state_ctx(const struct state *s); /* tokens that fit */
 /* Of the last verify span keep the first n_rows (0..n). Without this call all of them count. */

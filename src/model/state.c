@@ -38,12 +38,23 @@ static void layout_layer(struct carve *c, const struct model *m, int layer, size
     ls->pending_conv = carve_take(c, n * (size_t)m->channels, sizeof(float));
 }
 
-static size_t layout(struct state *s, void *base)
+/* The head drafts ahead of the last token that fits. */
+static int kv_capacity(int n_ctx) { return n_ctx + VERIFY_ROWS_MAX; }
+
+static void layout(struct state *s)
 {
     const struct model *m = s->model;
-    struct carve c = {base, 0};
+    struct carve c = {s->map, 0};
     size_t kv_floats = (size_t)m->kv_width * (size_t)s->kv_capacity;
     for (int i = 0; i <= m->config->n_layers; i++) layout_layer(&c, m, i, kv_floats, &s->layers[i]);
+}
+
+size_t state_bytes(const struct model *m, int n_ctx)
+{
+    struct layer_state none;
+    struct carve c = {NULL, 0};
+    size_t kv_floats = (size_t)m->kv_width * (size_t)kv_capacity(n_ctx);
+    for (int i = 0; i <= m->config->n_layers; i++) layout_layer(&c, m, i, kv_floats, &none);
     return c.used;
 }
 
@@ -56,10 +67,10 @@ bool state_create(struct state **ret, const struct model *m, int n_ctx, struct a
     if (!s) return err_set(e, ALULA_NOMEM, "out of memory for a sequence");
     s->model = m;
     s->n_ctx = n_ctx;
-    s->kv_capacity = n_ctx + VERIFY_ROWS_MAX; /* the head drafts ahead of the last token that fits */
+    s->kv_capacity = kv_capacity(n_ctx);
     s->layers = mem_zalloc((size_t)m->config->n_layers + 1, sizeof(*s->layers));
     if (s->layers) {
-        s->map_bytes = layout(s, NULL);
+        s->map_bytes = state_bytes(m, n_ctx);
         s->map = mem_map(s->map_bytes);
     }
     if (!s->map) {
@@ -68,7 +79,7 @@ bool state_create(struct state **ret, const struct model *m, int n_ctx, struct a
         return err_set(e, ALULA_NOMEM, "out of memory for a context of %d tokens (%zu MiB)", n_ctx,
                        bytes >> 20);
     }
-    layout(s, s->map);
+    layout(s);
     *ret = s;
     return true;
 }

@@ -110,7 +110,7 @@ static void begin(struct rig *g, struct timeline *t, bool feeds_head)
     g->next = (g->next + PROMPT) % vocab;
     for (int i = 0; i < t->n_ctx + VERIFY_ROWS_MAX; i++) t->ids[i] = (g->next + i) % vocab;
     t->len = PROMPT;
-    while (timeline_unread(t) > 0) timeline_read(t);
+    while (timeline_unread(t) > 0) timeline_read(t, t->chunk);
     t->len++;
 }
 

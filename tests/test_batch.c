@@ -1,0 +1,343 @@
+/* Several sessions in one pass: whatever shares a pass with a session, its tokens, text and end are those of the session
+ * alone, bit for bit; one that fails or leaves does not touch the others. */
+#include <string.h>
+
+#include "decode/decode_internal.h"
+#include "decode/rng.h"
+#include "tests/support.h"
+
+#define CTX        256
+#define TURNS_MAX  2
+#define PROMPT_MAX 90
+#define TOKENS_MAX 40
+#define TEXT_MAX   2048
+
+static struct alula_engine *engine; /* the bundled trunk with the donor's head */
+static int32_t *words;              /* ids of the text that prompts are cut from */
+static size_t n_words;
+
+static int open_engine(void **state)
+{
+    static const char text[] = "And it came to pass in those days, that there went out a decree from the "
+                               "king of the land, that all the "
+                               "people should be counted, every one in his own city. The lights of the "
+                               "harbour, the lights of the town; "
+                               "nothing stirs. It was the best of times, it was the worst of times, it was "
+                               "the age of wisdom, it was the "
+                               "age of foolishness, it was the season of light, it was the season of "
+                               "darkness, it was the spring of hope.";
+    (void)state;
+    struct alula_error e;
+    struct alula_engine_options o = {.mtp = "models/tiny-donor"};
+    return alula_engine_open(&engine, "models/tiny-trunk", &o, &e) &&
+                   alula_tokenize(engine, text, sizeof text - 1, true, &words, &n_words, &e)
+               ? 0
+               : -1;
+}
+
+static int close_engine(void **state)
+{
+    (void)state;
+    alula_free(words);
+    alula_engine_close(engine);
+    return 0;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------------------- */
+
+static uint64_t draws;
+static int any(int n) { return (int)(rng_uniform(rng_place(11, draws++), RNG_DRAFT) * n); }
+
+/* What a session is asked, and what it says. */
+struct request {
+    struct alula_session_options o;
+    int n_turns, at[TURNS_MAX], n_prompt[TURNS_MAX]; /* prompts: words[at .. at + n_prompt) */
+    int fails_at; /* token of the answer at which its mask allows nothing; -1 */
+    uint32_t *allowed;
+    struct answer {
+        int32_t tokens[TOKENS_MAX];
+        char text[TEXT_MAX];
+        int n;
+        size_t len;
+        enum alula_finish finish;
+        bool failed;
+    } answer[TURNS_MAX];
+};
+
+/* Two ids in three are allowed, others at each place. */
+static const uint32_t *two_in_three(void *arg, const int32_t *said, size_t n)
+{
+    struct request *r = arg;
+    int vocab = model_config(engine->model)->vocab;
+    (void)said;
+    memset(r->allowed, 0, ((size_t)vocab + 31) / 32 * sizeof *r->allowed);
+    for (int id = 0; (int)n != r->fails_at && id < vocab; id++)
+        if (((size_t)id + n) % 3) r->allowed[id / 32] |= 1u << (id % 32);
+    return r->allowed;
+}
+
+static void any_sampling(struct alula_sampling *s)
+{
+    static const struct alula_bias bias[] = {{10, 3}, {300, -100}};
+    s->temperature = any(3) ? 0.3 + 0.4 * any(4) : 0;
+    s->top_k = any(2) * 20;
+    s->top_p = any(2) ? 1 : 0.9;
+    s->min_p = any(3) ? 0 : 0.02;
+    s->presence_penalty = any(2) * 0.5;
+    s->frequency_penalty = any(2) * 0.2;
+    s->repetition_penalty = any(2) ? 1 : 1.2;
+    s->bias = bias;
+    s->n_bias = any(3);
+    s->seeded = true;
+    s->seed = (uint64_t)any(1000);
+    s->law = any(2) ? ALULA_LAW_COUPLED : ALULA_LAW_REJECTION;
+}
+
+static struct request any_request(void)
+{
+    static const char *const stops[] = {"the ", "q"};
+    struct request r = {.n_turns = 1 + any(TURNS_MAX), .fails_at = -1};
+    r.o = alula_session_defaults();
+    r.o.n_ctx = CTX;
+    r.o.depth = any(ALULA_DEPTH_MAX + 2) - 1;
+    r.o.max_tokens = 1 + any(TOKENS_MAX);
+    any_sampling(&r.o.sampling);
+    /* By rejection the text hangs on what was drafted, and how far pays is a question of time. */
+    if (r.o.depth < 0) r.o.sampling.law = ALULA_LAW_COUPLED;
+    r.o.stop = stops;
+    r.o.n_stop = any(3);
+    r.o.ignore_stop_ids = any(2);
+    r.allowed = mem_zalloc((size_t)model_config(engine->model)->vocab / 32 + 1, sizeof *r.allowed);
+    assert_non_null(r.allowed);
+    for (int t = 0; t < r.n_turns; t++) {
+        r.n_prompt[t] = 1 + any(any(2) ? 8 : PROMPT_MAX);
+        r.at[t] = any((int)n_words - r.n_prompt[t]);
+    }
+    return r;
+}
+
+/* mask_arg points into the request, so it must lie where it stays. */
+static void set_mask(struct request *r, int fails_at)
+{
+    r->fails_at = fails_at;
+    if (r->o.depth < 0) r->o.depth = 3; /* how much is said before a failure hangs on the cycles */
+    r->o.mask = two_in_three;
+    r->o.mask_arg = r;
+}
+
+static void take(struct answer *a, const struct alula_step *step)
+{
+    assert_true(a->n + step->n_tokens <= TOKENS_MAX && a->len + step->text_len < TEXT_MAX);
+    memcpy(a->tokens + a->n, step->tokens, (size_t)step->n_tokens * sizeof *a->tokens);
+    memcpy(a->text + a->len, step->text, step->text_len);
+    a->n += step->n_tokens;
+    a->len += step->text_len;
+    a->finish = step->finish;
+}
+
+static void run_alone(struct request *r)
+{
+    struct alula_error e;
+    struct alula_session *s;
+    struct alula_session_options o = r->o;
+    o.n_threads = 1;
+    assert_ok(session_create_chunked(&s, engine, &o, 512, &e), e);
+    for (int t = 0; t < r->n_turns; t++) {
+        struct alula_step step = {.finish = ALULA_RUNNING};
+        struct answer *a = &r->answer[t];
+        assert_ok(alula_session_prompt(s, words + r->at[t], (size_t)r->n_prompt[t], NULL, NULL, &e), e);
+        while (!a->failed && step.finish == ALULA_RUNNING) {
+            a->failed = !alula_session_step(s, &step, &e);
+            if (!a->failed) take(a, &step);
+        }
+    }
+    alula_session_free(s);
+}
+
+/* ---- in a batch --------------------------------------------------------------------------------------------- */
+
+/* A request under way. */
+struct live {
+    const struct request *request;
+    struct alula_session *session;
+    struct answer answer;
+    int turn, n_read;
+    int leaves; /* after so many passes; -1 = stays to the end */
+};
+
+static void begin(struct live *l)
+{
+    struct alula_error e;
+    const struct request *r = l->request;
+    l->n_read = 0;
+    l->answer = (struct answer){0};
+    assert_ok(alula_session_begin(l->session, words + r->at[l->turn], (size_t)r->n_prompt[l->turn], &e), e);
+}
+
+static void join(struct live *l, const struct request *r, struct alula_batch *b, int leaves)
+{
+    struct alula_error e;
+    struct alula_session_options o = r->o;
+    *l = (struct live){.request = r, .leaves = leaves};
+    o.batch = b;
+    assert_ok(alula_session_create(&l->session, engine, &o, &e), e);
+    begin(l);
+}
+
+/* What was said so far is how the session alone begins; at the end, all of it. */
+static void check(const struct live *l, bool ended)
+{
+    const struct answer *a = &l->answer, *want = &l->request->answer[l->turn];
+    assert_true(a->n <= want->n && a->len <= want->len);
+    assert_memory_equal(a->tokens, want->tokens, (size_t)a->n * sizeof *a->tokens);
+    assert_memory_equal(a->text, want->text, a->len);
+    if (!ended) return;
+    assert_int_equal(a->failed, want->failed);
+    assert_int_equal(a->n, want->n);
+    assert_int_equal(a->len, want->len);
+    if (!a->failed) assert_int_equal(a->finish, want->finish);
+}
+
+/* What a pass gave to a session. false: it is done. */
+static bool advance(struct live *l, const struct alula_turn *turn)
+{
+    const struct request *r = l->request;
+    l->answer.failed = turn->failed;
+    if (!turn->failed) {
+        take(&l->answer, &turn->step);
+        l->n_read += turn->step.n_read;
+        assert_true(turn->step.n_read <= turn->read_max);
+        if (turn->step.n_tokens) assert_int_equal(l->n_read, r->n_prompt[l->turn]);
+    }
+    bool ended = turn->failed || turn->step.finish != ALULA_RUNNING;
+    check(l, ended);
+    if (ended && l->turn + 1 < r->n_turns && !turn->failed) {
+        l->turn++;
+        begin(l);
+        return true;
+    }
+    return !ended && l->leaves-- != 0;
+}
+
+/* One pass over most of those that live. A failed session is asked once more: it fails again. */
+static void pass(struct alula_batch *b, struct live *live, int *n_live, int prompt_rows)
+{
+    struct alula_turn turns[8];
+    struct live *of[8];
+    int n = 0, read = 0, left = 0;
+    for (int i = 0; i < *n_live; i++)
+        if (any(8)) {
+            of[n] = &live[i];
+            turns[n++] = (struct alula_turn){.session = live[i].session, .read_max = any(3) ? any(40) : 0};
+        }
+    uint64_t before = mem_count();
+    alula_batch_step(b, turns, n);
+    assert_int_equal(mem_count(), before); /* the token loop allocates nothing */
+    for (int i = 0; i < n; i++) {
+        read += turns[i].step.n_read;
+        if (turns[i].failed) alula_batch_step(b, &turns[i], 1), assert_true(turns[i].failed);
+        if (advance(of[i], &turns[i])) continue;
+        alula_session_free(of[i]->session);
+        of[i]->session = NULL;
+    }
+    assert_true(read <= prompt_rows);
+    for (int i = 0; i < *n_live; i++)
+        if (live[i].session) live[left++] = live[i];
+    *n_live = left;
+}
+
+static void run_together(struct request *requests, int n, int width, int threads)
+{
+    struct alula_error e;
+    struct alula_batch *b;
+    struct live live[8];
+    struct alula_batch_options o = {.n_threads = threads, .max_sessions = width, .prompt_rows = 1 + any(64)};
+    int n_live = 0, next = 0;
+    assert_ok(alula_batch_create(&b, engine, &o, &e), e);
+    while (next < n || n_live > 0) {
+        while (next < n && n_live < width && any(3))
+            join(&live[n_live++], &requests[next++], b, any(4) ? -1 : any(12));
+        pass(b, live, &n_live, o.prompt_rows);
+    }
+    alula_batch_free(b);
+}
+
+static void test_equal_to_alone(void **state)
+{
+    (void)state;
+    static struct request requests[24];
+    int n = sizeof requests / sizeof requests[0];
+    for (int i = 0; i < n; i++) {
+        requests[i] = any_request();
+        if (i % 4 == 0) set_mask(&requests[i], i % 8 ? -1 : any(12));
+        run_alone(&requests[i]);
+    }
+    for (int width = 2; width <= 8; width += 2)
+        for (int threads = 1; threads <= 3; threads++) run_together(requests, n, width, threads);
+    for (int i = 0; i < n; i++) mem_free(requests[i].allowed);
+}
+
+/* ---- refusals ----------------------------------------------------------------------------------------------- */
+
+static void refused(struct alula_batch_options o, const char *field)
+{
+    struct alula_error e;
+    struct alula_batch *b;
+    assert_false(alula_batch_create(&b, engine, &o, &e));
+    assert_int_equal(e.code, ALULA_USAGE);
+    assert_non_null(strstr(e.message, field));
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct alula_batch *a, *b;
+    struct alula_session *s, *t, *none;
+    struct alula_session_options o = alula_session_defaults();
+    o.n_ctx = CTX;
+    refused((struct alula_batch_options){.n_threads = -1}, "n_threads");
+    refused((struct alula_batch_options){.max_sessions = 65}, "max_sessions");
+    refused((struct alula_batch_options){.prompt_rows = -1}, "prompt_rows");
+    assert_ok(
+        alula_batch_create(&a, engine, &(struct alula_batch_options){.n_threads = 1, .max_sessions = 1}, &e),
+        e);
+    assert_ok(alula_batch_create(&b, engine, &(struct alula_batch_options){.n_threads = 1}, &e), e);
+    o.batch = a;
+    assert_ok(alula_session_create(&s, engine, &o, &e), e);
+    assert_false(alula_session_create(&none, engine, &o, &e));
+    assert_int_equal(e.code, ALULA_LIMIT);
+    o.batch = b;
+    assert_ok(alula_session_create(&t, engine, &o, &e), e);
+    assert_ok(alula_session_begin(s, words, 5, &e), e);
+    /* nothing to say; another batch's; twice; and one in order */
+    struct alula_turn turns[] = {{.session = t}, {.session = t}};
+    alula_batch_step(b, turns, 2);
+    assert_true(turns[0].failed && turns[1].failed);
+    turns[1] = (struct alula_turn){.session = s, .read_max = 5};
+    alula_batch_step(b, turns, 2);
+    assert_true(turns[1].failed);
+    alula_batch_step(a, &turns[1], 1);
+    assert_false(turns[1].failed);
+    assert_int_equal(turns[1].step.n_tokens, 1);
+    alula_session_free(s);
+    assert_ok(
+        alula_session_create(&s, engine,
+                             &(struct alula_session_options){
+                                 .batch = a, .n_ctx = CTX, .sampling = {.top_p = 1, .repetition_penalty = 1}},
+                             &e),
+        e);
+    alula_session_free(s);
+    alula_session_free(t);
+    alula_batch_free(a);
+    alula_batch_free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_equal_to_alone),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, open_engine, close_engine);
+}
