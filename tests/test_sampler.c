@@ -236,6 +236,24 @@ static void test_ties_and_large_vocabulary(void **state)
     assert_true(kept > 4900 && kept < N);
 }
 
+/* The search takes several at a time: the lowest of equals must win wherever it lies, and NaN never. */
+static void test_best_of_any_length(void **state)
+{
+    (void)state;
+    float z[70];
+    for (int n = 1; n <= 70; n++)
+        for (int at = 0; at < n; at++) {
+            for (int i = 0; i < n; i++) z[i] = i % 7 == 3 ? NAN : (float)(i % 5);
+            z[at] = 9;
+            if (at + 17 < n) z[at + 17] = 9;
+            if (at + 1 < n) z[at + 1] = 9;
+            assert_int_equal(sampler_best(z, n), at);
+        }
+    for (int i = 0; i < 70; i++) z[i] = i < 40 ? -INFINITY : NAN;
+    assert_int_equal(sampler_best(z, 70), 0);
+    assert_int_equal(sampler_best(z, 0), 0);
+}
+
 static void expect_refused(struct alula_sampling set, const char *word)
 {
     struct alula_error e;
@@ -490,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_bias_and_mask),
         cmocka_unit_test(test_logits_that_are_no_numbers),
         cmocka_unit_test(test_ties_and_large_vocabulary),
+        cmocka_unit_test(test_best_of_any_length),
         cmocka_unit_test(test_bad_settings_are_named),
         cmocka_unit_test(test_rejection_law),
         cmocka_unit_test(test_chain_of_places),

@@ -278,15 +278,28 @@ static bool greedy(int at, struct dist *out)
     return true;
 }
 
+/* Sixteen at a time, because a vocabulary is long and thread 0 is alone with it; which of the sixteen is asked only
+ * if one of them is better than all before. NaN never is. */
 int sampler_best(const float *logits, int n)
 {
+    typedef float four __attribute__((vector_size(16)));
+    typedef int64_t two __attribute__((vector_size(16)));
     float best = -INFINITY;
     int at = 0;
-    for (int i = 0; i < n; i++)
-        if (logits[i] > best) {
-            best = logits[i];
-            at = i;
+    for (int i = 0; i < n; i += 16) {
+        int end = i + 16 < n ? i + 16 : n;
+        if (end - i == 16) {
+            four v[4];
+            memcpy(v, logits + i, sizeof v);
+            two better = (two)(v[0] > best) | (two)(v[1] > best) | (two)(v[2] > best) | (two)(v[3] > best);
+            if (!(better[0] | better[1])) continue;
         }
+        for (int j = i; j < end; j++)
+            if (logits[j] > best) {
+                best = logits[j];
+                at = j;
+            }
+    }
     return at;
 }
 

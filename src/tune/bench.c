@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "decode/draft_vocab.h"
+#include "decode/sampler.h"
 #include "decode/timeline.h"
 #include "kern/cpu.h"
 #include "tune/readlimit.h"
@@ -94,10 +95,7 @@ double bench_draft_bytes(const struct weights *w, int head_rows)
  * what a step costs must not hang on what a model of random weights says. */
 static void pick(struct rig *g, const float *logits, int n)
 {
-    int best = 0;
-    for (int i = 1; i < n; i++)
-        if (logits[i] > logits[best]) best = i;
-    g->sink ^= best;
+    g->sink ^= sampler_best(logits, n);
 }
 
 /* An empty sequence whose tokens are consecutive numbers, PROMPT of them read, one more drawn. */
