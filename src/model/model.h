@@ -45,6 +45,21 @@ void state_keep(struct state *s, int n_rows);
 int state_mtp_len(const struct state *s);
 void state_mtp_cut(struct state *s, int n);
 
+/* What tokens have left behind, as bytes to keep elsewhere and to put back into any state of the same model, on the
+ * same machine and build. Rows: keys and values, token by token, so that the bytes may be cut between any two. The
+ * head's entry of token i, where kept (head), is that of the pair it completes, number i-1; token 0 has none. The
+ * snapshot is the rest, which no row can be taken out of: recurrent states and convolution windows after the last
+ * token; pending rows are folded first. */
+size_t state_row_bytes(const struct model *m, bool head);
+size_t state_snapshot_bytes(const struct model *m);
+/* Rows of tokens [first, first+n) of those that the state holds, and of their pairs, if asked for. */
+void state_save_rows(const struct state *s, int first, int n, bool head, void *out);
+void state_save_snapshot(struct state *s, void *out);
+/* Puts rows at their place in an empty state. They count once the snapshot behind the last of len > 0 tokens follows,
+ * which makes it a state of len tokens, with their pairs or (head false) without any. */
+void state_load_rows(struct state *s, int first, int n, bool head, const void *from);
+void state_load_snapshot(struct state *s, int len, bool head, const void *from);
+
 /* For tests and eval: the content as if nothing were pending (it is folded first). Pointers hold until the
  * state changes. */
 bool state_equal(struct state *a, struct state *b);       /* bit for bit, MTP cache included */

@@ -62,6 +62,9 @@ struct state {
     size_t map_bytes;
 };
 
+/* Folds what is pending into the recurrent states and windows. */
+void state_fold(struct state *s);
+
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
 #define KEYS_BLOCK 128 /* entries of a cache that attention reads at once */

@@ -122,7 +122,7 @@ void state_mtp_cut(struct state *s, int n)
     s->mtp_len = n;
 }
 
-static void state_fold(struct state *s)
+void state_fold(struct state *s)
 {
     for (int i = 0; i < s->model->config->n_layers; i++)
         if (is_delta(s->model, i)) deltanet_fold(s, i);
