@@ -248,6 +248,57 @@ struct alula_turn {
  * as they are. What a session says is what it would say alone, bit for bit. Allocates nothing. */
 void alula_batch_step(struct alula_batch *batch, struct alula_turn *turns, int n);
 
+/* ---- prompt cache -------------------------------------------------------------------------------------------- */
+
+/* What sessions of one engine have read, kept by its tokens, so that another session need not read it again. Keys and
+ * values of tokens that several prompts begin with are kept once. A session can be taken up only where one was stored,
+ * for the recurrent state of a place cannot be had from a later one. The least recently used places go first; what
+ * nothing is left for goes with them. Any number of threads; the engine outlives it. */
+struct alula_cache;
+struct alula_cache_options {
+    size_t memory;   /* bytes, all things counted */
+    const char *dir; /* an existing folder that keeps copies past the end of the program; NULL = none */
+    uint64_t disk;   /* bytes of alula's files there, whoever wrote them: the oldest are removed; 0 = 16 GiB */
+    uint64_t disk_write_per_hour; /* bytes, at most; 0 = 32 GiB */
+};
+bool alula_cache_create(struct alula_cache **ret, const struct alula_engine *engine,
+                        const struct alula_cache_options *options, struct alula_error *e);
+/* Waits until what is being written is written. NULL is fine. */
+void alula_cache_free(struct alula_cache *cache);
+
+struct alula_cache_hit {
+    size_t n;           /* tokens that need not be read */
+    const char *source; /* where from: "none", "memory", "disk" */
+    /* Why it is not more, in static words:
+     *   ""             there is no more: all but the last token, which must be read for what comes next
+     *   "new"          the tokens that follow were not seen before
+     *   "diverges"     what is kept goes on with other tokens
+     *   "no snapshot"  more is kept, but no place in it where a session could be taken up
+     *   "evicted"      more was kept once */
+    const char *why;
+};
+/* A session that holds nothing takes over the longest prefix of ids[0..n-1) that is kept; the caller then begins with
+ * ids + hit.n. Whatever the session does from then on are the same bits as if it had read them. Finding nothing is no
+ * error. Damaged files count as not there. Errors: USAGE (the session holds tokens or is another engine's), NOMEM; the
+ * session still holds nothing then. */
+bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids, size_t n,
+                         struct alula_cache_hit *ret, struct alula_error *e);
+/* Keeps what the session has read so far, and this very length as a place to be taken up at. Between any two calls on
+ * the session; changes nothing of what it will say. What has no room is not kept, which is no error. Errors: USAGE
+ * (another engine's session), NOMEM. */
+bool alula_cache_store(struct alula_cache *cache, struct alula_session *session, struct alula_error *e);
+
+struct alula_cache_stats {
+    uint64_t memory, memory_used;                 /* bytes */
+    uint64_t snapshots;                           /* places in memory to be taken up at */
+    uint64_t lookups, hits, hits_disk;            /* hits: those with n > 0; of them, those that read files */
+    uint64_t tokens, tokens_hit, tokens_hit_disk; /* asked for, found */
+    uint64_t stored, refused, evicted;            /* snapshots: kept, without room, dropped from memory */
+    uint64_t disk, disk_used, disk_files;         /* bytes, and files that are known */
+    uint64_t disk_written, disk_dropped, disk_failed, disk_damaged; /* files, since the cache was made */
+};
+void alula_cache_describe(struct alula_cache *cache, struct alula_cache_stats *ret);
+
 /* ---- evaluation ---------------------------------------------------------------------------------------------- */
 
 /* How well a model foretells a given text x_0 .. x_{n-1}.

@@ -51,6 +51,9 @@ struct alula_session {
     struct alula_stats stats; /* of prompt and session; the speculator counts its own */
 };
 
+/* The session's empty timeline has taken over a prefix: it counts as read. */
+void session_took_over(struct alula_session *s);
+
 /* Tokens of a prompt that are read at once. Results do not depend on it; tests try several. */
 #define PROMPT_CHUNK 512
 bool session_create_chunked(struct alula_session **ret, const struct alula_engine *engine,

@@ -202,6 +202,8 @@ int session_read(struct alula_session *s, int n)
     return n;
 }
 
+void session_took_over(struct alula_session *s) { tell_sampler(s); }
+
 bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
                           bool (*progress)(void *arg, size_t done, size_t total), void *arg,
                           struct alula_error *e)

@@ -126,3 +126,23 @@ void timeline_cancel(struct timeline *t)
     if (t->n_steps) state_mtp_cut(t->state, t->len - 2);
     t->n_steps = 0;
 }
+
+size_t timeline_snapshot_bytes(const struct model *m, bool head)
+{
+    return state_snapshot_bytes(m) + (head ? (size_t)model_config(m)->hidden * sizeof(float) : 0);
+}
+
+void timeline_save_snapshot(struct timeline *t, void *out)
+{
+    unsigned char *handed = (unsigned char *)out + state_snapshot_bytes(t->model);
+    state_save_snapshot(t->state, out);
+    if (t->feeds_head) memcpy(handed, t->hidden, hidden_of(t) * sizeof *t->hidden);
+}
+
+void timeline_take_over(struct timeline *t, const int32_t *ids, int n, bool head, const void *snapshot)
+{
+    const unsigned char *handed = (const unsigned char *)snapshot + state_snapshot_bytes(t->model);
+    state_load_snapshot(t->state, n, t->feeds_head, snapshot);
+    if (head && t->feeds_head) memcpy(t->hidden, handed, hidden_of(t) * sizeof *t->hidden);
+    timeline_append(t, ids, (size_t)n);
+}

@@ -58,4 +58,12 @@ void timeline_commit(struct timeline *t, int n);
 /* Or: nothing of the cycle counts. */
 void timeline_cancel(struct timeline *t);
 
+/* What was read, for keeping elsewhere: rows as state_save_rows gives them, and a snapshot, the state's with what the
+ * trunk hands over. The head must have settled before. head: with what feeds the head; a timeline that feeds it needs
+ * such a snapshot, any other takes either. */
+size_t timeline_snapshot_bytes(const struct model *m, bool head);
+void timeline_save_snapshot(struct timeline *t, void *out);
+/* An empty timeline, whose state was given the rows, goes on as if it had read the n tokens. */
+void timeline_take_over(struct timeline *t, const int32_t *ids, int n, bool head, const void *snapshot);
+
 #endif

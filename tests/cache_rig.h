@@ -1,0 +1,120 @@
+/* cache_rig.h - what the tests of the prompt cache share: the bundled pair with a cache, sessions in it, and the
+ * comparison of two of them. */
+#ifndef TESTS_CACHE_RIG_H
+#define TESTS_CACHE_RIG_H
+
+#include "decode/decode_internal.h"
+#include "tests/support.h"
+
+#include <string.h>
+
+struct cache_rig {
+    struct alula_engine *engine;
+    struct alula_cache *cache;
+    int32_t ids[256]; /* a prompt */
+};
+
+static inline void rig_cache(struct cache_rig *g, struct alula_cache_options o)
+{
+    struct alula_error e;
+    assert_ok(alula_cache_create(&g->cache, g->engine, &o, &e), e);
+}
+
+/* The bundled trunk with the donor's head, and a cache in memory. */
+static inline void rig_open(struct cache_rig *g, bool exact, size_t memory)
+{
+    struct alula_error e;
+    struct alula_engine_options o = {.exact = exact, .mtp = "models/tiny-donor"};
+    struct alula_engine_info info;
+    assert_ok(alula_engine_open(&g->engine, "models/tiny-trunk", &o, &e), e);
+    alula_engine_describe(g->engine, &info);
+    for (int i = 0; i < 256; i++) g->ids[i] = (i * 37 + 11) % 400 % info.vocab;
+    rig_cache(g, (struct alula_cache_options){.memory = memory});
+}
+
+static inline void rig_close(struct cache_rig *g)
+{
+    alula_cache_free(g->cache);
+    alula_engine_close(g->engine);
+}
+
+/* drawn: by a temperature, a seed and penalties, else greedy. */
+static inline struct alula_session_options rig_options(int depth, bool drawn)
+{
+    struct alula_session_options o = alula_session_defaults();
+    o.n_threads = 1;
+    o.n_ctx = 512;
+    o.depth = depth;
+    o.ignore_stop_ids = true;
+    if (!drawn) return o;
+    o.sampling.temperature = 0.9;
+    o.sampling.repetition_penalty = 1.2;
+    o.sampling.presence_penalty = 0.3;
+    o.sampling.seeded = true;
+    o.sampling.seed = 7;
+    return o;
+}
+
+static inline struct alula_session *rig_session(const struct cache_rig *g, struct alula_session_options o)
+{
+    struct alula_error e;
+    struct alula_session *s;
+    assert_ok(alula_session_create(&s, g->engine, &o, &e), e);
+    return s;
+}
+
+static inline void rig_prompt(struct alula_session *s, const int32_t *ids, int n)
+{
+    struct alula_error e;
+    assert_ok(alula_session_prompt(s, ids, (size_t)n, NULL, NULL, &e), e);
+}
+
+static inline struct alula_step rig_step(struct alula_session *s)
+{
+    struct alula_error e;
+    struct alula_step step;
+    assert_ok(alula_session_step(s, &step, &e), e);
+    return step;
+}
+
+static inline void rig_store(const struct cache_rig *g, struct alula_session *s)
+{
+    struct alula_error e;
+    assert_ok(alula_cache_store(g->cache, s, &e), e);
+}
+
+static inline struct alula_cache_hit rig_restore(const struct cache_rig *g, struct alula_session *s,
+                                                 const int32_t *ids, int n)
+{
+    struct alula_error e;
+    struct alula_cache_hit hit;
+    assert_ok(alula_cache_restore(g->cache, s, ids, (size_t)n, &hit, &e), e);
+    return hit;
+}
+
+/* Tokens, keys and values of trunk and head, recurrent states, and what the head is fed with. */
+static inline void rig_assert_same(struct alula_session *a, struct alula_session *b)
+{
+    struct timeline *x = &a->timeline, *y = &b->timeline;
+    timeline_settle(x);
+    timeline_settle(y);
+    assert_int_equal(x->len, y->len);
+    assert_memory_equal(x->ids, y->ids, (size_t)x->len * sizeof *x->ids);
+    assert_true(state_equal(x->state, y->state));
+    if (x->feeds_head && x->len)
+        assert_memory_equal(x->hidden, y->hidden, (size_t)model_config(x->model)->hidden * sizeof(float));
+}
+
+static inline void rig_assert_same_answer(struct alula_session *a, struct alula_session *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        struct alula_step x = rig_step(a), y = rig_step(b);
+        assert_int_equal(x.n_tokens, y.n_tokens);
+        assert_memory_equal(x.tokens, y.tokens, (size_t)x.n_tokens * sizeof *x.tokens);
+        assert_int_equal(x.n_accepted, y.n_accepted);
+        assert_int_equal(x.finish, y.finish);
+        assert_string_equal(x.text, y.text);
+    }
+}
+
+#endif
