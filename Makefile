@@ -82,6 +82,9 @@ $(B)/tests/test_%: $(B)/tests/test_%.o $(B)/tests/support.o $(B)/libalula.a
 	@echo "LINK $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
+# It runs the program.
+$(B)/tests/test_wrong_pairs: | $(B)/alula
+
 tests: $(TEST:%=$(B)/tests/%)
 
 # On a fresh machine the compiler comes with deps, and this file has asked it questions before; hence the
