@@ -4,6 +4,7 @@
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
 # make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
+# make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
 # make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
@@ -22,12 +23,14 @@ CC := gcc
 endif
 PREFIX ?= /usr/local
 SAN    ?=
-B      ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)
+B      ?= build$(if $(SAN),/$(SAN))$(if $(findstring clang,$(CC)),/clang)$(if $(findstring aarch64,$(CC)),/aarch64)
 
 ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 ISA_x86_64   := avx2 avx512
+ISA_aarch64  := neon
 FLAGS_avx2   := -mavx2 -mfma -mf16c
 FLAGS_avx512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
+FLAGS_neon   := -march=armv8.2-a+dotprod
 # The instruction sets that this compiler's target has; the others' files are left out.
 SKIP := $(foreach i,$(filter-out $(ISA_$(ARCH)),avx2 avx512 neon),src/kern/kern_$(i).c)
 
@@ -102,6 +105,11 @@ bench: all
 	$(B)/alula bench $(B)/bench-tiny --threads 1
 	$(B)/alula bench --synthetic qwen3.5-35b-a3b --layers 4 --draft-vocab 32768
 
+check-kernels: $(B)/tests/test_kern $(B)/tests/test_kern_q8
+	$(B)/tests/test_kern
+	$(B)/tests/test_kern_q8
+	@tools/check_neon.sh
+
 bench-kernels: $(B)/tools/bench_kernels
 	$(B)/tools/bench_kernels
 
@@ -138,5 +146,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check check-interop bench bench-kernels demo deps lint format install clean
+.PHONY: all tests check check-interop check-kernels bench bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

@@ -123,13 +123,14 @@ static void assert_bits(float a, float b, const char *name, const struct matrix 
 }
 
 #define GUARD 12345.678f
+enum { GUARDS = 16 }; /* before and behind: what the widest vector could spill */
 
 static void check_kern(const struct kern *k, const struct matrix *m, const struct q8 *x, size_t ldx, int n,
                        const float *want)
 {
-    size_t ldy = m->rows + 2;
-    float *y = malloc(sizeof *y * n * ldy);
-    for (size_t i = 0; i < n * ldy; i++) y[i] = GUARD;
+    size_t ldy = m->rows + 2, total = n * ldy;
+    float *block = malloc(sizeof *block * (total + 2 * GUARDS)), *y = block + GUARDS;
+    for (size_t i = 0; i < total + 2 * GUARDS; i++) block[i] = GUARD;
     k->mat_rows_q8(m, 0, m->rows, x, ldx, n, y, ldy);
     for (int j = 0; j < n; j++) {
         for (uint32_t r = 0; r < m->rows; r++)
@@ -144,7 +145,8 @@ static void check_kern(const struct kern *k, const struct matrix *m, const struc
         k->mat_rows_q8(m, cut, m->rows, x + j, ldx, 1, y, ldy);
         for (uint32_t r = 0; r < m->rows; r++) assert_bits(y[r], want[j * m->rows + r], k->name, m, r, j);
     }
-    free(y);
+    for (int i = 0; i < GUARDS; i++) assert_true(block[i] == GUARD && y[total + i] == GUARD);
+    free(block);
 }
 
 static struct q8 *batch(const struct kern *k, size_t cols, size_t ldx, int n)
@@ -172,19 +174,31 @@ static void check_matrix(struct matrix m, int n)
     matrix_drop(&m);
 }
 
+/* Each width, group and number of activation rows that a verification can have; types of scales and sizes in turn. */
 static void test_every_format(void **state)
 {
     static const enum dtype scale_types[] = {DT_F32, DT_F16, DT_BF16};
     (void)state;
     for (uint8_t bits = 1; bits <= 8; bits++)
         for (uint16_t group = 32; group <= 128; group *= 2)
-            for (int t = 0; t < 3; t++) {
+            for (int n = 1; n <= 9; n++) {
                 struct matrix m = {
-                    .type = DT_U32, .scale_type = scale_types[t], .bits = bits, .group = group};
+                    .type = DT_U32, .scale_type = scale_types[(n + bits) % 3], .bits = bits, .group = group};
                 m.rows = 1 + rnd() % 40;
                 m.cols = group * (1 + rnd() % 11);
-                check_matrix(m, 1 + (int)(rnd() % 10));
+                check_matrix(m, n);
             }
+}
+
+/* Every number of weight rows around the blocks of 4, 8 and 16, which end in rows of their own. */
+static void test_every_height(void **state)
+{
+    (void)state;
+    for (uint32_t rows = 1; rows <= 50; rows++)
+        check_matrix(
+            (struct matrix){
+                .type = DT_U32, .scale_type = DT_BF16, .bits = 4, .group = 64, .rows = rows, .cols = 192},
+            1 + (int)(rows % 5));
 }
 
 /* Each number of rows has a kernel of its own in the format that matters. */
@@ -236,7 +250,7 @@ static void test_activations(void **state)
     (void)state;
     for (size_t cols = 32; cols <= 320; cols += 32) {
         float f[320];
-        struct q8 a[5], b[5];
+        struct q8 a[5], b[7];
         for (size_t i = 0; i < cols; i++) f[i] = rnd_f32() * (i < 64 ? 1e-3f : 1);
         kerns[0].q8_from(a, 1, f, cols);
         for (size_t g = 0; g < q8_count(cols); g++) {
@@ -250,8 +264,12 @@ static void test_activations(void **state)
             assert_true(fabsf(a[g].half[0] + a[g].half[1] - a[g].sum) <= 1e-5f);
         }
         for (int i = 1; i < n_kerns; i++) {
-            kerns[i].q8_from(b, 1, f, cols);
-            assert_memory_equal(a, b, sizeof *a * q8_count(cols));
+            memset(b, 0xa5, sizeof b);
+            kerns[i].q8_from(b + 1, 1, f, cols);
+            assert_memory_equal(a, b + 1, sizeof *a * q8_count(cols));
+            for (size_t at = 0; at < sizeof b; at++)
+                if (at < sizeof *b || at >= sizeof *b * (1 + q8_count(cols)))
+                    assert_int_equal(((unsigned char *)b)[at], 0xa5);
         }
     }
     float zero[64] = {0}, tiny[64] = {1e-38f};
@@ -288,9 +306,9 @@ static void test_near_exact(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_format), cmocka_unit_test(test_every_batch),
-        cmocka_unit_test(test_extremes),     cmocka_unit_test(test_activations),
-        cmocka_unit_test(test_near_exact),
+        cmocka_unit_test(test_every_format), cmocka_unit_test(test_every_height),
+        cmocka_unit_test(test_every_batch),  cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_activations),  cmocka_unit_test(test_near_exact),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -35,10 +35,11 @@ struct opt {
     const char *help;     /* one or more sentences */
 };
 
-/* Options that every command has: --help (-h) and --log-level. */
+/* Options that every command has: --help (-h), --log-level and --cpu. */
 struct opt_shared {
     bool help;
-    int log_level; /* enum log_level; set it to LOG_WARN before */
+    int log_level;   /* enum log_level; set it to LOG_WARN before */
+    const char *cpu; /* name of an instruction set, NULL = the best there is */
 };
 
 extern const struct opt opt_shared_table[];

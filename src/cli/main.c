@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/term.h"
+#include "kern/cpu.h"
 
 static const struct opt_command *const commands[] = {
     &cmd_probe.opt,
@@ -63,6 +64,20 @@ static bool print_version(struct alula_error *e)
     return ok;
 }
 
+static bool restrict_cpu(const char *name, struct alula_error *e)
+{
+    unsigned mask, have = cpu_detect();
+    if (!name) return true;
+    if (!cpu_limit(name, &mask))
+        return err_set(e, ALULA_USAGE, "option --cpu: found '%s', expected scalar, avx2, avx512, neon or all",
+                       name);
+    if (mask != CPU_ALL && (have & mask) != mask)
+        return err_set(e, ALULA_USAGE, "option --cpu: this machine has no %s; the best it has is %s", name,
+                       cpu_name(have));
+    cpu_restrict(mask);
+    return true;
+}
+
 static bool run_command(int argc, char **argv, int *status, struct alula_error *e)
 {
     const struct opt_command *found;
@@ -77,7 +92,8 @@ static bool run_command(int argc, char **argv, int *status, struct alula_error *
     if (ok) {
         const struct opt_shared *shared = options;
         log_set_level((enum log_level)shared->log_level);
-        ok = shared->help ? cli_print_help(&c->opt, e) : c->run(options, args, n_args, status, e);
+        ok = shared->help ? cli_print_help(&c->opt, e)
+                          : restrict_cpu(shared->cpu, e) && c->run(options, args, n_args, status, e);
     }
     mem_free(options);
     return ok;

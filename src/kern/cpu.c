@@ -1,4 +1,5 @@
-/* cpu.c - detection of instruction sets by CPUID and XGETBV. Knows nothing of kernels. */
+/* cpu.c - detection of instruction sets: CPUID and XGETBV, or what the kernel says of an ARM. Knows nothing of
+ * kernels. */
 #include "kern/cpu.h"
 
 #include <stddef.h>
@@ -16,7 +17,7 @@ static uint64_t saved_state(void)
     return (uint64_t)hi << 32 | lo;
 }
 
-unsigned cpu_detect(void)
+static unsigned machine_has(void)
 {
     enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29, AVX2 = 1 << 5, VNNI = 1 << 11 };
     const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F, DQ, BW, VL */
@@ -31,11 +32,23 @@ unsigned cpu_detect(void)
     return CPU_AVX2 | CPU_AVX512;
 }
 
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+static unsigned machine_has(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? CPU_NEON : 0; }
+
 #else
 
-unsigned cpu_detect(void) { return 0; }
+static unsigned machine_has(void) { return 0; }
 
 #endif
+
+static unsigned allowed = CPU_ALL;
+
+unsigned cpu_detect(void) { return machine_has() & allowed; }
+
+void cpu_restrict(unsigned mask) { allowed = mask; }
 
 static const struct {
     const char *name;
@@ -45,7 +58,7 @@ static const struct {
     {"avx2", CPU_AVX2, CPU_AVX2},
     {"neon", CPU_NEON, CPU_NEON},
     {"all", 0, CPU_ALL},
-    {"none", 0, 0},
+    {"scalar", 0, 0},
 };
 
 bool cpu_limit(const char *name, unsigned *mask)
@@ -62,5 +75,5 @@ const char *cpu_name(unsigned mask)
 {
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         if (mask & levels[i].bit) return levels[i].name;
-    return "none";
+    return "scalar";
 }

@@ -14,12 +14,14 @@ enum {
     CPU_ALL = 7,
 };
 
-/* What this machine can run. */
+/* What this machine can run and cpu_restrict has left. */
 unsigned cpu_detect(void);
-/* The mask of everything up to the level called name: "none", "avx2", "avx512", "neon", "all". False: no such
+/* Nothing beyond the mask shall be used from now on, in the whole process. Before any other thread runs. */
+void cpu_restrict(unsigned mask);
+/* The mask of everything up to the level called name: "scalar", "avx2", "avx512", "neon", "all". False: no such
  * level. */
 bool cpu_limit(const char *name, unsigned *mask);
-/* Name of the best level in a mask: "avx512", "avx2", "neon" or "none". */
+/* Name of the best level in a mask: "avx512", "avx2", "neon" or "scalar". */
 const char *cpu_name(unsigned mask);
 
 #endif

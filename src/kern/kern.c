@@ -11,6 +11,8 @@ void kern_init(struct kern *k, unsigned cpu_mask)
 #if defined(__x86_64__)
     if (have & CPU_AVX2) kern_init_avx2(k);
     if (have & CPU_AVX512) kern_init_avx512(k);
+#elif defined(__aarch64__)
+    if (have & CPU_NEON) kern_init_neon(k);
 #endif
     k->name = cpu_name(have);
 }

@@ -84,5 +84,6 @@ float kern_softplus(float x);
 void kern_init_ref(struct kern *k);
 void kern_init_avx2(struct kern *k);
 void kern_init_avx512(struct kern *k);
+void kern_init_neon(struct kern *k);
 
 #endif
