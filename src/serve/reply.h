@@ -94,7 +94,6 @@ struct reply {
     struct reply_usage usage;
     struct reply_facts facts;
     int sequence; /* the dialect's own */
-    bool no_memory;
 };
 
 bool reply_create(struct reply **ret, const struct request *request, const char *id, const char *model,
@@ -122,6 +121,8 @@ struct dialect {
 /* What they share. */
 void reply_sse(struct buf *out, const char *event, const struct buf *data); /* event NULL: data alone */
 void reply_write_facts(const struct reply *r, struct buf *out);             /* the "alula" object */
+/* {"prompt_tokens", ...} as OpenAI's chat and plain completions tell it. */
+void reply_openai_usage(const struct reply *r, struct buf *out);
 /* {"error": {message, type, code, param}}: dialect.error of OpenAI's APIs. */
 void reply_openai_error(int status, const struct alula_error *error, struct buf *out);
 /* The status of a request that failed with this code. */

@@ -75,6 +75,9 @@ bool request_offer_tools(struct request *r, json_t *tools, enum tool_choice choi
 /* The answer shall be JSON: {"type": "json_object"} or {"type": "json_schema", "schema": {...}}. Takes spec. */
 bool request_constrain(struct request *r, json_t *spec, struct alula_error *e);
 
+/* Appends a message (an object that the request may keep; taken) to the conversation. System messages at the beginning
+ * become one, since templates know but one; "developer" counts as "system", "function" as "tool". */
+bool request_add_message(struct request *r, json_t *message, const char *where, struct alula_error *e);
 /* An absent or null member gives NULL; one of another type is refused. The value stays owned by o. */
 bool request_member(const json_t *o, const char *key, json_type type, json_t **ret, const char *what,
                     struct alula_error *e);
