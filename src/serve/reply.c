@@ -44,6 +44,7 @@ static void choice_free(struct reply_choice *c)
         mem_free(c->calls[i].arguments);
     }
     mem_free(c->calls);
+    mem_free(c->parts);
     mem_free(c->rows);
     mem_free(c->stop);
 }
@@ -58,14 +59,40 @@ void reply_free(struct reply *r)
 
 /* ---- collecting ------------------------------------------------------------------------------------------------ */
 
+/* Text that goes on is the same part; all else begins one. */
+static struct reply_part *collect_part(struct reply_choice *c, enum reply_kind kind)
+{
+    struct reply_part *last = c->n_parts ? &c->parts[c->n_parts - 1] : NULL;
+    if (last && last->kind == kind && kind != REPLY_CALL) return last;
+    struct reply_part *more = mem_realloc(c->parts, (size_t)(c->n_parts + 1) * sizeof *more);
+    if (!more) return NULL;
+    c->parts = more;
+    more[c->n_parts] = (struct reply_part){.kind = kind};
+    return &more[c->n_parts++];
+}
+
 static bool collect_call(struct reply *r, struct reply_choice *c, const struct reply_event *event)
 {
     struct reply_call *more = mem_realloc(c->calls, (size_t)(c->n_calls + 1) * sizeof *more);
     if (!more) return false;
     c->calls = more;
+    struct reply_part *part = collect_part(c, REPLY_CALL);
+    if (!part) return false;
+    part->call = c->n_calls;
     struct reply_call *call = &more[c->n_calls++];
     *call = (struct reply_call){r->n_calls++, mem_strdup(event->name), mem_strndup(event->text, event->len)};
     return call->name && call->arguments;
+}
+
+static bool collect_text(struct reply_choice *c, struct buf *all, const struct reply_event *event)
+{
+    bool goes_on = c->n_parts && c->parts[c->n_parts - 1].kind == event->kind;
+    struct reply_part *part = collect_part(c, event->kind);
+    if (!part) return false;
+    if (!goes_on) part->begin = all->len;
+    buf_add(all, event->text, event->len);
+    part->end = all->len;
+    return !all->failed;
 }
 
 static bool collect_rows(struct reply_choice *c, const struct reply_event *event, size_t width)
@@ -86,8 +113,8 @@ static bool collect_rows(struct reply_choice *c, const struct reply_event *event
 static bool collect(struct reply *r, struct reply_choice *c, const struct reply_event *event)
 {
     switch (event->kind) {
-    case REPLY_REASONING: buf_add(&c->reasoning, event->text, event->len); return !c->reasoning.failed;
-    case REPLY_CONTENT: buf_add(&c->content, event->text, event->len); return !c->content.failed;
+    case REPLY_REASONING: return collect_text(c, &c->reasoning, event);
+    case REPLY_CONTENT: return collect_text(c, &c->content, event);
     case REPLY_CALL: return collect_call(r, c, event);
     case REPLY_TOKENS: return collect_rows(c, event, (size_t)r->request->logprobs);
     case REPLY_FINISH:
@@ -146,8 +173,8 @@ void reply_write_facts(const struct reply *r, struct buf *out)
         buf_str(out, "\"auto\"");
     else
         json_write_int(out, f->depth);
-    write_counts(out, "drafted_by_depth", f->drafted, depth);
-    write_counts(out, "accepted_by_depth", f->accepted, depth);
+    write_counts(out, "drafted", f->drafted, depth);
+    write_counts(out, "accepted", f->accepted, depth);
     buf_fmt(out, ", \"cycles\": %jd, \"cached_tokens\": %jd, \"read_tokens\": %jd", (intmax_t)f->cycles,
             (intmax_t)u->cached, (intmax_t)(u->prompt - u->cached));
     buf_fmt(out, ", \"cache_source\": \"%s\", \"cache_why\": \"%s\"", f->cache_source, f->cache_why);

@@ -55,10 +55,19 @@ struct reply_call {
     char *name, *arguments;
 };
 
+/* What an answer is made of, in the order in which it came: a stretch of reasoning or content, or a call. */
+struct reply_part {
+    enum reply_kind kind;
+    size_t begin, end; /* of text: bytes of the choice's reasoning or content */
+    int call;          /* of REPLY_CALL: which of the choice's */
+};
+
 struct reply_choice {
     struct buf reasoning, content;
     struct reply_call *calls; /* [n_calls] */
     int n_calls;
+    struct reply_part *parts; /* [n_parts] */
+    int n_parts;
     struct reply_logprob *rows; /* [n_rows][request.logprobs] */
     size_t n_rows, rows_room;
     enum reply_finish finish;
@@ -128,6 +137,6 @@ void reply_openai_error(int status, const struct alula_error *error, struct buf 
 /* The status of a request that failed with this code. */
 int reply_status(enum alula_code code);
 
-extern const struct dialect dialect_chat;
+extern const struct dialect dialect_chat, dialect_completions, dialect_messages, dialect_count_tokens;
 
 #endif

@@ -45,7 +45,8 @@ struct request {
     int depth;         /* tokens drafted ahead, or ALULA_DEPTH_AUTO */
     int logprobs;      /* 0 = none, else 1 + alternatives of each token */
     bool score_prompt; /* logprobs of the prompt's own tokens as well */
-    bool no_answer;    /* the prompt is read (and scored), nothing is said */
+    bool echo;         /* the prompt's own text is the beginning of what is told */
+    bool no_answer;    /* nothing is said; the prompt is read only if it is to be scored */
 
     json_t *tools;       /* what the answer may call, shaped as the chat template wants it; NULL = nothing */
     bool parallel_calls; /* false: the answer ends with its first call */
