@@ -161,12 +161,6 @@ static void write_choice(struct reply *r, int index, const char *text, size_t le
     buf_fmt(out, ", \"finish_reason\": %s}", names[finish]);
 }
 
-static bool wants_usage(const struct reply *r)
-{
-    return json_is_true(
-        json_object_get(json_object_get(r->request->body, "stream_options"), "include_usage"));
-}
-
 static void send_chunk(struct reply *r, int index, const char *text, size_t len, enum reply_finish finish,
                        struct buf *out)
 {
@@ -178,7 +172,7 @@ static void send_chunk(struct reply *r, int index, const char *text, size_t len,
         buf_str(&chunk, ", \"alula\": ");
         reply_write_facts(r, &chunk);
     }
-    buf_str(&chunk, wants_usage(r) ? ", \"usage\": null}" : "}");
+    buf_str(&chunk, reply_wants_usage(r) ? ", \"usage\": null}" : "}");
     reply_sse(out, NULL, &chunk);
     buf_free(&chunk);
 }
@@ -187,7 +181,7 @@ static void send_end(struct reply *r, struct buf *out)
 {
     struct buf chunk = {0};
     for (int i = 0; i < r->n_choices; i++) send_chunk(r, i, "", 0, r->choices[i].finish, out);
-    if (wants_usage(r)) {
+    if (reply_wants_usage(r)) {
         write_head(r, &chunk);
         buf_str(&chunk, "], \"usage\": ");
         reply_openai_usage(r, &chunk);

@@ -10,11 +10,6 @@
 #define WHAT       "the request"
 #define TOKENS_MAX (1 << 24)
 
-static bool no_memory(struct alula_error *e)
-{
-    return err_set(e, ALULA_NOMEM, "out of memory for the request");
-}
-
 /* ---- reading: blocks of a message ------------------------------------------------------------------------------ */
 
 /* A message under construction. A result of a tool is a message of its own in the template's world, so one message of
@@ -45,7 +40,7 @@ static bool gather_flush(struct gather *g, struct alula_error *e)
     g->any = false;
     if (ok) return request_add_message(g->request, message, g->where, e);
     json_decref(message);
-    return no_memory(e);
+    return request_no_memory(e);
 }
 
 static bool add_string(struct buf *out, const json_t *block, const char *key, const char *where,
@@ -70,7 +65,7 @@ static bool add_call(struct gather *g, const json_t *block, const char *where, s
     json_t *call = json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", id, "type", "function", "function", "name",
                              name, "arguments", input ? json_incref(input) : json_object());
     if (!g->calls) g->calls = json_array();
-    return (call && json_array_append_new(g->calls, call) == 0) || no_memory(e);
+    return (call && json_array_append_new(g->calls, call) == 0) || request_no_memory(e);
 }
 
 static bool add_result(struct gather *g, const json_t *block, const char *where, struct alula_error *e)
@@ -82,7 +77,7 @@ static bool add_result(struct gather *g, const json_t *block, const char *where,
     json_t *text = content && !json_is_null(content) ? request_text(content, what, e) : json_string("");
     if (!text) return false;
     json_t *message = json_pack("{s:s, s:o}", "role", "tool", "content", text);
-    return message ? request_add_message(g->request, message, where, e) : no_memory(e);
+    return message ? request_add_message(g->request, message, where, e) : request_no_memory(e);
 }
 
 static bool add_block(struct gather *g, const json_t *block, const char *where, struct alula_error *e)
@@ -148,7 +143,7 @@ static bool read_system(struct request *r, const json_t *body, struct alula_erro
     json_t *text = request_text(system, "system", e);
     if (!text) return false;
     json_t *message = json_pack("{s:s, s:o}", "role", "system", "content", text);
-    return message ? request_add_message(r, message, "system", e) : no_memory(e);
+    return message ? request_add_message(r, message, "system", e) : request_no_memory(e);
 }
 
 static bool read_messages(struct request *r, const json_t *body, struct alula_error *e)
@@ -199,7 +194,7 @@ static json_t *read_tool(const json_t *given, const char *where, struct alula_er
     json_t *tool =
         json_pack("{s:s, s:{s:s, s:s*, s:o}}", "type", "function", "function", "name", name, "description",
                   description, "parameters", schema ? json_incref(schema) : json_object());
-    if (!tool) no_memory(e);
+    if (!tool) request_no_memory(e);
     return tool;
 }
 
@@ -233,23 +228,12 @@ _Static_assert(TOOLS_AUTO == 0 && TOOLS_NONE == 1 && TOOLS_REQUIRED == 2 && TOOL
 
 static bool read_tools(struct request *r, const json_t *body, struct alula_error *e)
 {
-    json_t *given, *tools = json_array();
-    const json_t *each;
     enum tool_choice choice;
     const char *name;
-    size_t i;
-    bool ok = tools ? request_member(body, "tools", JSON_ARRAY, &given, WHAT, e) &&
-                          read_choice(r, body, &choice, &name, e)
-                    : no_memory(e);
-    if (ok) json_array_foreach(given, i, each)
-        {
-            char where[32];
-            snprintf(where, sizeof where, "tools[%zu]", i);
-            json_t *tool = read_tool(each, where, e);
-            ok = tool && (json_array_append_new(tools, tool) == 0 || no_memory(e));
-            if (!ok) break;
-        }
-    ok = ok && request_offer_tools(r, tools, choice, name, "tools", e);
+    json_t *tools;
+    if (!read_choice(r, body, &choice, &name, e) || !(tools = request_read_list(body, "tools", read_tool, e)))
+        return false;
+    bool ok = request_offer_tools(r, tools, choice, name, "tools", e);
     json_decref(tools);
     return ok;
 }
@@ -265,7 +249,8 @@ static bool read_thinking(struct request *r, const json_t *body, struct alula_er
     if (!on && strcmp(type, "disabled") != 0)
         return err_set(e, ALULA_FORMAT,
                        "thinking: \"type\" is \"%.40s\", expected enabled, adaptive or disabled", type);
-    if (json_object_set_new(r->conversation, "enable_thinking", json_boolean(on)) < 0) return no_memory(e);
+    if (json_object_set_new(r->conversation, "enable_thinking", json_boolean(on)) < 0)
+        return request_no_memory(e);
     return request_read_thinking(r, body, e);
 }
 
@@ -290,7 +275,7 @@ static bool read_format(struct request *r, const json_t *body, struct alula_erro
 static bool read_conversation(struct request *r, const json_t *body, struct alula_error *e)
 {
     r->conversation = json_object();
-    if (!r->conversation) return no_memory(e);
+    if (!r->conversation) return request_no_memory(e);
     return read_thinking(r, body, e) && read_system(r, body, e) && read_messages(r, body, e) &&
            read_tools(r, body, e) && read_format(r, body, e);
 }
@@ -305,12 +290,6 @@ static bool messages_read(struct request *r, const json_t *body, struct alula_er
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
-
-static void write_str(struct buf *out, const char *key, const char *text, size_t len)
-{
-    buf_fmt(out, "\"%s\": ", key);
-    json_write_str(out, text ? text : "", len);
-}
 
 /* This API counts what came from the cache apart from the rest. */
 static void write_usage(const struct reply *r, struct buf *out)
@@ -338,13 +317,13 @@ static void write_reason(const struct reply_choice *c, struct buf *out)
 static void write_head(const struct reply *r, struct buf *out)
 {
     buf_fmt(out, "\"id\": \"msg_%s\", \"type\": \"message\", \"role\": \"assistant\", ", r->id);
-    write_str(out, "model", r->model, strlen(r->model));
+    reply_write_str(out, "model", r->model, strlen(r->model));
 }
 
 static void write_call_head(const struct reply *r, const struct reply_call *call, struct buf *out)
 {
     buf_fmt(out, "\"type\": \"tool_use\", \"id\": \"toolu_%s%d\", ", r->id, call->number);
-    write_str(out, "name", call->name, strlen(call->name));
+    reply_write_str(out, "name", call->name, strlen(call->name));
 }
 
 /* ---- as a stream ----------------------------------------------------------------------------------------------- */
@@ -365,7 +344,7 @@ static void send_delta(const struct reply_choice *c, const char *type, const cha
 {
     struct buf data = {0};
     buf_fmt(&data, "\"index\": %d, \"delta\": {\"type\": \"%s\", ", c->block, type);
-    write_str(&data, key, text, len);
+    reply_write_str(&data, key, text, len);
     buf_byte(&data, '}');
     send("content_block_delta", &data, out);
 }
@@ -440,7 +419,7 @@ static void messages_error(int status, const struct alula_error *error, struct b
                        : status >= 500 ? "api_error"
                                        : "invalid_request_error";
     buf_fmt(out, "{\"type\": \"error\", \"error\": {\"type\": \"%s\", ", type);
-    write_str(out, "message", error->message, strlen(error->message));
+    reply_write_str(out, "message", error->message, strlen(error->message));
     buf_str(out, "}}");
 }
 
@@ -484,11 +463,11 @@ static void write_part(const struct reply *r, const struct reply_choice *c, cons
         buf_fmt(out, ", \"input\": %s", c->calls[part->call].arguments);
     } else if (part->kind == REPLY_REASONING) {
         buf_str(out, "\"type\": \"thinking\", ");
-        write_str(out, "thinking", c->reasoning.data + part->begin, len);
+        reply_write_str(out, "thinking", c->reasoning.data + part->begin, len);
         buf_str(out, ", \"signature\": \"\"");
     } else {
         buf_str(out, "\"type\": \"text\", ");
-        write_str(out, "text", c->content.data + part->begin, len);
+        reply_write_str(out, "text", c->content.data + part->begin, len);
     }
     buf_byte(out, '}');
 }

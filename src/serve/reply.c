@@ -148,6 +148,18 @@ void reply_sse(struct buf *out, const char *event, const struct buf *data)
     if (data->failed) out->failed = true;
 }
 
+void reply_write_str(struct buf *out, const char *key, const char *text, size_t len)
+{
+    buf_fmt(out, "\"%s\": ", key);
+    json_write_str(out, text ? text : "", len);
+}
+
+bool reply_wants_usage(const struct reply *r)
+{
+    return json_is_true(
+        json_object_get(json_object_get(r->request->body, "stream_options"), "include_usage"));
+}
+
 static void write_counts(struct buf *out, const char *key, const int64_t *counts, int n)
 {
     buf_fmt(out, ", \"%s\": [", key);

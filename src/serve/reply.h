@@ -129,7 +129,9 @@ struct dialect {
 
 /* What they share. */
 void reply_sse(struct buf *out, const char *event, const struct buf *data); /* event NULL: data alone */
-void reply_write_facts(const struct reply *r, struct buf *out);             /* the "alula" object */
+void reply_write_str(struct buf *out, const char *key, const char *text, size_t len); /* "key": "text" */
+bool reply_wants_usage(const struct reply *r);                  /* stream_options.include_usage */
+void reply_write_facts(const struct reply *r, struct buf *out); /* the "alula" object */
 /* {"prompt_tokens", ...} as OpenAI's chat and plain completions tell it. */
 void reply_openai_usage(const struct reply *r, struct buf *out);
 /* {"error": {message, type, code, param}}: dialect.error of OpenAI's APIs. */
@@ -137,6 +139,7 @@ void reply_openai_error(int status, const struct alula_error *error, struct buf 
 /* The status of a request that failed with this code. */
 int reply_status(enum alula_code code);
 
-extern const struct dialect dialect_chat, dialect_completions, dialect_messages, dialect_count_tokens;
+extern const struct dialect dialect_chat, dialect_completions, dialect_messages, dialect_count_tokens,
+    dialect_responses;
 
 #endif

@@ -33,7 +33,7 @@ void request_free(struct request *r)
     *r = (struct request){0};
 }
 
-static bool no_memory(struct alula_error *e)
+bool request_no_memory(struct alula_error *e)
 {
     return err_set(e, ALULA_NOMEM, "out of memory for the request");
 }
@@ -56,6 +56,27 @@ bool request_member(const json_t *o, const char *key, json_type type, json_t **r
                        type_name(type));
     *ret = v;
     return true;
+}
+
+json_t *request_read_list(const json_t *body, const char *key,
+                          json_t *(*make)(const json_t *given, const char *where, struct alula_error *e),
+                          struct alula_error *e)
+{
+    json_t *given, *list, *entry;
+    const json_t *each;
+    size_t i;
+    if (!request_member(body, key, JSON_ARRAY, &given, WHAT, e)) return NULL;
+    if (!(list = json_array())) request_no_memory(e);
+    json_array_foreach(list ? given : NULL, i, each)
+    {
+        char where[64];
+        snprintf(where, sizeof where, "%s[%zu]", key, i);
+        if ((entry = make(each, where, e)) && json_array_append_new(list, entry) == 0) continue;
+        if (entry) request_no_memory(e);
+        json_decref(list);
+        return NULL;
+    }
+    return list;
 }
 
 /* ---- sampling ---------------------------------------------------------------------------------------------- */
@@ -92,7 +113,7 @@ static bool read_bias(struct alula_sampling *s, const json_t *body, struct alula
         return err_set(e, ALULA_LIMIT, WHAT ": \"logit_bias\" has %zu members, at most %d are taken",
                        json_object_size(biases), BIASES_MAX);
     struct alula_bias *list = mem_zalloc(json_object_size(biases), sizeof *list);
-    if (!list) return no_memory(e);
+    if (!list) return request_no_memory(e);
     s->bias = list;
     json_object_foreach(biases, key, value)
     {
@@ -160,7 +181,7 @@ static bool add_stop(struct request *r, const json_t *text, const char *key, str
     if (r->n_stops == REQUEST_STOPS_MAX)
         return err_set(e, ALULA_LIMIT, WHAT ": \"%s\" has more than %d texts", key, REQUEST_STOPS_MAX);
     char *copy = mem_strdup(json_string_value(text));
-    if (!copy) return no_memory(e);
+    if (!copy) return request_no_memory(e);
     r->stops[r->n_stops++] = copy;
     return true;
 }
@@ -190,7 +211,7 @@ bool request_read_thinking(struct request *r, const json_t *body, struct alula_e
     if ((effort && json_object_set_new(r->conversation, "reasoning_effort", json_string(effort)) < 0) ||
         (said && json_object_set_new(r->conversation, "enable_thinking", json_boolean(thinks)) < 0) ||
         (more && json_object_update(r->conversation, more) < 0))
-        return no_memory(e);
+        return request_no_memory(e);
     return true;
 }
 
@@ -230,7 +251,8 @@ json_t *request_text(const json_t *content, const char *what, struct alula_error
     bool ok = true;
     size_t i;
     json_array_foreach(content, i, part) if (!(ok = add_part(&text, part, what, i, e))) break;
-    if (ok && !(text.failed || (joined = json_stringn(text.data ? text.data : "", text.len)))) no_memory(e);
+    if (ok && !(text.failed || (joined = json_stringn(text.data ? text.data : "", text.len))))
+        request_no_memory(e);
     if (ok && text.failed) buf_check(&text, what, e);
     buf_free(&text);
     return (json_t *)(uintptr_t)joined;
@@ -246,7 +268,7 @@ static bool join_system(json_t *first, const json_t *second, struct alula_error 
     buf_add(&text, json_string_value(b), json_string_length(b));
     bool ok = !text.failed && json_object_set_new(first, "content", json_stringn(text.data, text.len)) == 0;
     buf_free(&text);
-    return ok || no_memory(e);
+    return ok || request_no_memory(e);
 }
 
 static bool append_message(struct request *r, json_t *message, const char *where, struct alula_error *e)
@@ -264,7 +286,7 @@ static bool append_message(struct request *r, json_t *message, const char *where
                        "%s: \"role\" is \"%.40s\", expected system, developer, user, assistant or tool",
                        where, role);
     if (!list && json_object_set_new(r->conversation, "messages", list = json_array()) < 0)
-        return no_memory(e);
+        return request_no_memory(e);
     if (json_array_size(list) == REQUEST_MESSAGES_MAX)
         return err_set(e, ALULA_LIMIT, "%s: a conversation may have %d messages at most", where,
                        REQUEST_MESSAGES_MAX);
@@ -275,12 +297,12 @@ static bool append_message(struct request *r, json_t *message, const char *where
         return join_system(first, message, e);
     return (json_object_set_new(message, "role", json_string(known)) == 0 &&
             json_array_append(list, message) == 0) ||
-           no_memory(e);
+           request_no_memory(e);
 }
 
 bool request_add_message(struct request *r, json_t *message, const char *where, struct alula_error *e)
 {
-    bool ok = message ? append_message(r, message, where, e) : no_memory(e);
+    bool ok = message ? append_message(r, message, where, e) : request_no_memory(e);
     json_decref(message);
     return ok;
 }
@@ -338,10 +360,10 @@ bool request_offer_tools(struct request *r, json_t *tools, enum tool_choice choi
         return err_set(e, ALULA_FORMAT, WHAT ": \"tool_choice\" demands a call, but no tools are offered");
     if (json_array_size(tools) == 0 || choice == TOOLS_NONE) return true;
     r->tools = json_incref(tools);
-    if (json_object_set(r->conversation, "tools", tools) < 0) return no_memory(e);
+    if (json_object_set(r->conversation, "tools", tools) < 0) return request_no_memory(e);
     if (choice == TOOLS_AUTO) return true;
     r->grammar = call_grammar(tools, choice == TOOLS_NAMED ? name : NULL, r->parallel_calls);
-    return r->grammar || no_memory(e);
+    return r->grammar || request_no_memory(e);
 }
 
 bool request_constrain(struct request *r, json_t *spec, struct alula_error *e)
@@ -351,7 +373,7 @@ bool request_constrain(struct request *r, json_t *spec, struct alula_error *e)
         return true;
     }
     json_decref(spec);
-    if (!spec) return no_memory(e);
+    if (!spec) return request_no_memory(e);
     return err_set(
         e, ALULA_UNSUPPORTED,
         WHAT ": a format for the answer and tools exclude each other, unless \"tool_choice\" is \"none\"");

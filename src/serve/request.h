@@ -79,6 +79,13 @@ bool request_constrain(struct request *r, json_t *spec, struct alula_error *e);
 /* Appends a message (an object that the request may keep; taken) to the conversation. System messages at the beginning
  * become one, since templates know but one; "developer" counts as "system", "function" as "tool". */
 bool request_add_message(struct request *r, json_t *message, const char *where, struct alula_error *e);
+/* The list under `key`, each entry made anew by `make` (which sets an error and returns NULL if it cannot; where is
+ * "KEY[3]"); an empty list if there is none. A new reference, NULL on error. */
+json_t *request_read_list(const json_t *body, const char *key,
+                          json_t *(*make)(const json_t *given, const char *where, struct alula_error *e),
+                          struct alula_error *e);
+/* Sets the error of exhausted memory; returns false. */
+bool request_no_memory(struct alula_error *e);
 /* An absent or null member gives NULL; one of another type is refused. The value stays owned by o. */
 bool request_member(const json_t *o, const char *key, json_type type, json_t **ret, const char *what,
                     struct alula_error *e);
