@@ -228,7 +228,7 @@ _Static_assert(TOOLS_AUTO == 0 && TOOLS_NONE == 1 && TOOLS_REQUIRED == 2 && TOOL
 
 static bool read_tools(struct request *r, const json_t *body, struct alula_error *e)
 {
-    enum tool_choice choice;
+    enum tool_choice choice = TOOLS_AUTO;
     const char *name;
     json_t *tools;
     if (!read_choice(r, body, &choice, &name, e) || !(tools = request_read_list(body, "tools", read_tool, e)))

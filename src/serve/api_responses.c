@@ -212,7 +212,7 @@ static bool read_choice(const json_t *body, enum tool_choice *ret, const char **
 
 static bool read_tools(struct request *r, const json_t *body, struct alula_error *e)
 {
-    enum tool_choice choice;
+    enum tool_choice choice = TOOLS_AUTO;
     const char *name;
     json_t *tools;
     if (!json_get_bool_or(body, "parallel_tool_calls", true, &r->parallel_calls, WHAT, e) ||
