@@ -99,7 +99,8 @@ void alula_free(void *p);
 /* ---- session --------------------------------------------------------------------------------------- */
 
 struct alula_session;
-struct alula_batch; /* see below */
+struct alula_batch;   /* see below */
+struct alula_grammar; /* see below */
 
 struct alula_bias {
     int32_t id;
@@ -159,6 +160,8 @@ struct alula_session_options {
      * result may depend on the tokens alone; nothing allowed fails the step. */
     const uint32_t *(*mask)(void *arg, const int32_t *answer, size_t n);
     void *mask_arg;
+    /* Or the answer follows a grammar of the same engine, which outlives the session; NULL = not. */
+    const struct alula_grammar *grammar;
 };
 /* greedy, plain, everything else off */
 struct alula_session_options alula_session_defaults(void);
@@ -298,6 +301,25 @@ struct alula_cache_stats {
     uint64_t disk_written, disk_dropped, disk_failed, disk_damaged; /* files, since the cache was made */
 };
 void alula_cache_describe(struct alula_cache *cache, struct alula_cache_stats *ret);
+
+/* ---- grammars ---------------------------------------------------------------------------------------------- */
+
+/* What an answer may be. Immutable; any number of sessions and threads. Stop ids are allowed where the answer is
+ * complete, and there alone; a limit of tokens or context cuts it as it cuts any other.
+ *
+ * spec is a JSON object:
+ *     {"type": "json_object"}                     any JSON object
+ *     {"type": "json_schema", "schema": {...}}    JSON that fits the schema
+ *     {"type": "tools", "tools": [...], "choice": "required" | {"name": NAME}, "parallel": true | false}
+ *                                                 one call of a tool, or several, as Qwen3.5 writes them
+ * With "reasoning": true free text up to "</think>" comes first: the prompt ended within it.
+ *
+ * JSON is written in one form, with ", " and ": " and no other white space. Errors: FORMAT (spec is malformed, or
+ * nothing fits the schema), UNSUPPORTED (names the keyword and its place in the schema), LIMIT, NOMEM. */
+bool alula_grammar_create(struct alula_grammar **ret, const struct alula_engine *engine, const char *spec,
+                          size_t len, struct alula_error *e);
+/* Its sessions must be freed before. NULL is fine. */
+void alula_grammar_free(struct alula_grammar *grammar);
 
 /* ---- evaluation ---------------------------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #define DECODE_DECODE_INTERNAL_H
 
 #include "artifact/weights.h"
+#include "decode/constraint.h"
 #include "decode/speculate.h"
 #include "decode/stops.h"
 #include "text/chat.h"
@@ -14,6 +15,7 @@ struct alula_engine {
     struct weights *weights;
     struct model *model;
     struct tokenizer *tokenizer;
+    struct token_trie trie; /* of its tokens that the model can draw */
     struct chat_template *chat; /* or NULL, and then chat_error says why not */
     struct alula_error chat_error;
     bool has_mtp, exact;
@@ -39,6 +41,7 @@ struct alula_session {
     struct sampler *sampler;
     struct timeline timeline;
     struct speculator speculator;
+    struct constraint *constraint; /* NULL: the answer is free, or masked by the caller */
     struct stops *stops;
     struct detok detok;
     struct buf piece, text; /* of one token, of one step */

@@ -33,7 +33,9 @@ static bool create_model(struct alula_engine *g, enum model_mode mode, struct al
 
 static bool open_text(struct alula_engine *g, const char *dir, struct alula_error *e)
 {
-    if (!tokenizer_open(&g->tokenizer, dir, e)) return false;
+    if (!tokenizer_open(&g->tokenizer, dir, e) ||
+        !token_trie_create(&g->trie, g->tokenizer, model_config(g->model)->vocab, e))
+        return false;
     /* Without a template that can be run, raw text still can. */
     if (!chat_template_open(&g->chat, dir, &g->chat_error)) g->chat = NULL;
     for (int id = 0; id < tokenizer_count(g->tokenizer); id++) {
@@ -100,6 +102,7 @@ void alula_engine_close(struct alula_engine *g)
     if (!g) return;
     draft_vocab_free(g->drafts);
     chat_template_close(g->chat);
+    token_trie_free(&g->trie);
     tokenizer_close(g->tokenizer);
     model_free(g->model);
     weights_free(g->weights);

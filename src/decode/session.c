@@ -32,6 +32,8 @@ static bool check_options(const struct alula_engine *engine, const struct alula_
     if (o->depth != ALULA_DEPTH_AUTO && (o->depth < 0 || o->depth > ALULA_DEPTH_MAX))
         return err_set(e, ALULA_USAGE, "depth is %d, expected 0 to %d, or %d for automatic", o->depth,
                        ALULA_DEPTH_MAX, ALULA_DEPTH_AUTO);
+    if (o->grammar && o->mask)
+        return err_set(e, ALULA_USAGE, "a grammar and a mask exclude each other: both say what may follow");
     if (o->depth > 0 && !engine->has_mtp)
         return err_set(e, ALULA_UNSUPPORTED, "depth is %d, but the model has no MTP head to draft with",
                        o->depth);
@@ -78,20 +80,22 @@ bool session_create_chunked(struct alula_session **ret, const struct alula_engin
     depth_init(&sp->depth, depth);
     sp->timeline = &s->timeline;
     if (depth != 0 && !o.draft_whole) sp->drafts = engine->drafts;
-    sp->mask = o.mask;
+    sp->mask = o.grammar ? constraint_mask : o.mask;
     sp->mask_arg = o.mask_arg;
     if (o.batch && !batch_join(o.batch, engine, e)) {
         mem_free(s);
         return false;
     }
     s->batch = o.batch;
-    bool ok = sampler_create(&s->sampler, c->vocab, &o.sampling, e) &&
+    bool ok = (!o.grammar || constraint_create(&s->constraint, o.grammar, engine, e)) &&
+              sampler_create(&s->sampler, c->vocab, &o.sampling, e) &&
               stops_create(&s->stops, o.stop, o.n_stop, e) && set_law(sp, &o.sampling, e) &&
               pool_create(&s->pool, o.batch ? o.batch->n_threads : o.n_threads, e) &&
               timeline_create(&s->timeline, engine->model, s->pool, n_ctx, chunk < n_ctx ? chunk : n_ctx,
                               depth != 0, e) &&
               reserve_text(s, e);
     sp->sampler = s->sampler;
+    if (s->constraint) sp->mask_arg = s->constraint;
     if (!ok || !speculator_create(sp, e)) {
         alula_session_free(s);
         return false;
@@ -122,6 +126,7 @@ void alula_session_free(struct alula_session *s)
     timeline_free(&s->timeline);
     sampler_free(s->sampler);
     stops_free(s->stops);
+    constraint_free(s->constraint);
     pool_free(s->pool);
     if (s->batch) s->batch->n_sessions--;
     buf_free(&s->piece);
@@ -183,6 +188,7 @@ static void begin_answer(struct alula_session *s)
 {
     s->speculator.answer = s->timeline.len;
     stops_reset(s->stops);
+    if (s->constraint) constraint_reset(s->constraint);
     detok_init(&s->detok, s->engine->tokenizer, true);
     s->reading = false;
     s->answering = true;
@@ -288,7 +294,10 @@ bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct 
         room = s->max_tokens - (int)s->stats.tokens;
     struct cycle c;
     struct alula_step step = {0};
-    if (!speculator_cycle(&s->speculator, room, &c, e)) return false;
+    if (!speculator_cycle(&s->speculator, room, &c, e)) {
+        if (s->constraint && s->constraint->error.code) *e = s->constraint->error;
+        return false;
+    }
     int n = take_tokens(s, &c, room, &step);
     speculator_keep(&s->speculator, &c, n);
     step.n_drafted = c.n_drafted;

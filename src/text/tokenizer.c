@@ -57,6 +57,11 @@ bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
     return id >= 0 && id < t->v.count && t->v.tokens[id].special;
 }
 
+bool tokenizer_is_added(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->v.count && t->v.tokens[id].added;
+}
+
 int32_t tokenizer_find(const struct tokenizer *t, const char *s, size_t n)
 {
     int32_t id = vocab_match_added(&t->v, s, n);

@@ -21,6 +21,8 @@ bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, boo
 /* Bytes of one id (added tokens: their text), NULL for an id that belongs to no token. */
 const char *tokenizer_bytes(const struct tokenizer *t, int32_t id, size_t *ret_n);
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);
+/* An added token stands for itself; text that looks like it is made of others. Special ones are among them. */
+bool tokenizer_is_added(const struct tokenizer *t, int32_t id);
 /* The id whose text is exactly s, or -1. */
 int32_t tokenizer_find(const struct tokenizer *t, const char *s, size_t n);
 

@@ -1,0 +1,60 @@
+/* grammar_spec.c - the kinds of request for a form of answer, and the reasoning that may come first. Must not know
+ * schemas. */
+#include "text/grammar_spec.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "text/free_text.h"
+#include "text/json_text.h"
+
+enum { SPEC_BYTES_MAX = 4 << 20, SPEC_DEPTH_MAX = 200 };
+
+/* A tag in the answer: one added token where the tokenizer has it, else its characters. */
+static int32_t read_tag(struct grammar *g, const struct tokenizer *t, const char *tag, int32_t next)
+{
+    int32_t id = tokenizer_find(t, tag, strlen(tag));
+    if (id >= 0 && tokenizer_is_added(t, id)) return grammar_token(g, id, next);
+    return grammar_str(g, tag, next);
+}
+
+/* Free text up to the tag, however it is spelled; then an empty line, as the chat template writes it. */
+static int32_t read_reasoning(struct grammar *g, const struct tokenizer *t, int32_t next)
+{
+    static const char *const tag[] = {"</think>"};
+    int32_t rest = grammar_str(g, "\n\n", next);
+    int32_t end = grammar_either(g, read_tag(g, t, *tag, rest), grammar_str(g, *tag, rest));
+    return free_text(g, tag, 1, end);
+}
+
+static bool build(struct grammar *g, const struct tokenizer *t, const json_t *spec, struct alula_error *e)
+{
+    const char *what = "the grammar", *type;
+    bool reasoning;
+    struct json_text j;
+    if (!json_get_str_or(spec, "type", "", &type, what, e) ||
+        !json_get_bool_or(spec, "reasoning", false, &reasoning, what, e))
+        return false;
+    json_text_create(&j, g);
+    int32_t begin;
+    if (strcmp(type, "json_object") == 0)
+        begin = grammar_call(g, j.object, GRAMMAR_S_END);
+    else
+        return err_set(e, ALULA_UNSUPPORTED, "%s: \"type\" is \"%.40s\", expected json_object", what, type);
+    if (reasoning) begin = read_reasoning(g, t, begin);
+    return grammar_seal(g, begin, e);
+}
+
+bool grammar_from_spec(struct grammar *ret, const struct tokenizer *tokenizer, const char *spec, size_t len,
+                       struct alula_error *e)
+{
+    struct grammar g;
+    if (len > SPEC_BYTES_MAX)
+        return err_set(e, ALULA_LIMIT, "the grammar has %zu bytes, expected at most %d", len, SPEC_BYTES_MAX);
+    json_t *root = json_parse(spec, len, SPEC_DEPTH_MAX, "the grammar", e);
+    bool ok = root && (json_is_object(root) || err_set(e, ALULA_FORMAT, "the grammar is not a JSON object"));
+    if (ok && (ok = grammar_create(&g, e)) && !(ok = build(&g, tokenizer, root, e))) grammar_free(&g);
+    json_decref(root);
+    if (ok) *ret = g;
+    return ok;
+}
