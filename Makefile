@@ -48,7 +48,7 @@ CFLAGS  ?= -g
 LANG_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -I. $(WARN) $(WERROR)
 ALL_CFLAGS = $(LANG_CFLAGS) $(OPT_$(SAN)) $(CFLAGS) -fno-math-errno -fno-trapping-math -ffp-contract=off \
              -pthread -MMD -MP
-LIBS = -ljansson -lm -pthread
+LIBS = -lmicrohttpd -ljansson -lm -pthread
 
 SRC  := $(filter-out $(SKIP),$(sort $(wildcard src/*/*.c)))
 LIB  := $(filter-out src/cli/%,$(SRC))

@@ -7,6 +7,7 @@ cc=${1:-gcc}
 # package, and the header by which its presence is seen
 headers='libc6-dev stdio.h
 libjansson-dev jansson.h
+libmicrohttpd-dev microhttpd.h
 libedit-dev histedit.h
 libcurl4-openssl-dev curl/curl.h
 libcmocka-dev cmocka.h'

@@ -19,6 +19,7 @@ static const struct opt_command *const commands[] = {
     &cmd_inspect.opt,
     &cmd_tune.opt,
     &cmd_run.opt,
+    &cmd_start.opt,
     &cmd_eval.opt,
     &cmd_bench.opt,
     &cmd_tokenize.opt,

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/sysmem.h"
 #include "forge/verify_parts.h"
 
 #define ROWS 32
@@ -108,24 +109,9 @@ static uint64_t data_bytes(const struct checkpoint *c)
     return sum;
 }
 
-/* Memory that could be had without swapping; 0 = the system does not say. */
-static uint64_t memory_available(void)
-{
-    struct buf b;
-    struct alula_error ignored;
-    unsigned long long kb = 0;
-    buf_init(&b, 1 << 16);
-    if (file_read("/proc/meminfo", 1 << 16, &b, &ignored)) {
-        const char *at = strstr(b.data, "MemAvailable:");
-        if (at) kb = strtoull(at + strlen("MemAvailable:"), NULL, 10);
-    }
-    buf_free(&b);
-    return kb * 1024;
-}
-
 static bool fits(struct verify_body *r, const struct checkpoint *source, const struct checkpoint *artifact)
 {
-    uint64_t need = data_bytes(source) + data_bytes(artifact), have = memory_available();
+    uint64_t need = data_bytes(source) + data_bytes(artifact), have = sysmem_available();
     if (!have || need <= have) return true;
     snprintf(r->why_not, sizeof r->why_not,
              "source and artifact together take %.1f GB, and %.1f GB are available", 1e-9 * (double)need,

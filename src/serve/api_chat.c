@@ -237,6 +237,18 @@ static void write_call(const struct reply *r, const struct reply_call *call, con
     buf_str(out, "}}");
 }
 
+static void write_usage(const struct reply *r, struct buf *out)
+{
+    buf_str(out, ", \"usage\": ");
+    reply_openai_usage(r, out);
+}
+
+static void write_facts(const struct reply *r, struct buf *out)
+{
+    buf_str(out, ", \"alula\": ");
+    reply_write_facts(r, out);
+}
+
 /* ---- as a stream ----------------------------------------------------------------------------------------------- */
 
 static bool wants_usage(const struct reply *r)
@@ -295,24 +307,23 @@ static void send_call(struct reply *r, const struct reply_event *event, struct b
     send_delta(r, event->choice, &delta, out);
 }
 
-/* The chunks that close each choice; the last one bears alula's own object. Then the usage, if it was asked for. */
+/* The chunks that close each choice, then the usage if it was asked for; the last of all bears alula's own object. */
 static void send_end(struct reply *r, struct buf *out)
 {
     const struct buf nothing = {0};
     struct buf chunk = {0};
+    bool usage = wants_usage(r);
     for (int i = 0; i < r->n_choices; i++) {
         begin_chunk(r, i, &nothing, &chunk);
         buf_fmt(&chunk, ", \"finish_reason\": %s}]", finish_name(r->choices[i].finish));
-        if (i == r->n_choices - 1) {
-            buf_str(&chunk, ", \"alula\": ");
-            reply_write_facts(r, &chunk);
-        }
+        if (!usage && i == r->n_choices - 1) write_facts(r, &chunk);
         end_chunk(r, &chunk, out);
     }
-    if (wants_usage(r)) {
+    if (usage) {
         write_head(r, "chat.completion.chunk", &chunk);
-        buf_str(&chunk, "], \"usage\": ");
-        reply_openai_usage(r, &chunk);
+        buf_byte(&chunk, ']');
+        write_usage(r, &chunk);
+        write_facts(r, &chunk);
         buf_byte(&chunk, '}');
         reply_sse(out, NULL, &chunk);
         buf_free(&chunk);
@@ -377,10 +388,9 @@ static void chat_body(struct reply *r, struct buf *out)
         write_logprobs(r, c, out);
         buf_fmt(out, ", \"finish_reason\": %s}", finish_name(c->finish));
     }
-    buf_str(out, "], \"usage\": ");
-    reply_openai_usage(r, out);
-    buf_str(out, ", \"alula\": ");
-    reply_write_facts(r, out);
+    buf_byte(out, ']');
+    write_usage(r, out);
+    write_facts(r, out);
     buf_byte(out, '}');
 }
 

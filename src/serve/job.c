@@ -1,0 +1,226 @@
+/* job.c - a request in the scheduler's hands, and its client's view of it.
+ *
+ * Owns the bytes on their way to the client. Knows no socket beyond its number, and nothing of sessions. */
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "serve/scheduler_internal.h"
+
+#define OUT_MAX ((size_t)256 << 20) /* of one answer, waiting to be taken */
+
+/* ---- telling --------------------------------------------------------------------------------------------------------- */
+
+void job_tell(struct job *job, const struct reply_event *event) { reply_add(job->reply, event, &job->fresh); }
+
+void job_fail(struct job *job, int status, const struct alula_error *error)
+{
+    struct reply_event event = {.kind = REPLY_ERROR, .status = status, .error = error};
+    buf_clear(&job->fresh);
+    job_tell(job, &event);
+    job->failed = status;
+}
+
+void job_publish(struct job *job, bool over)
+{
+    if (job->fresh.len) job->told_s = clock_s();
+    if (job->taken == job->out.len) {
+        buf_clear(&job->out);
+        job->taken = 0;
+    }
+    buf_add(&job->out, job->fresh.data, job->fresh.len);
+    buf_clear(&job->fresh);
+    job->over = over;
+    if (over && !job->status) job->status = job->failed ? job->failed : 200;
+    bool ready = over || (job->status && job->taken < job->out.len);
+    if (job->waits && ready) {
+        job->waits = false;
+        job->client.wake(job->client.arg);
+    }
+}
+
+/* ---- the client ------------------------------------------------------------------------------------------------------ */
+
+static void wait_for_more(struct job *job)
+{
+    job->waits = true;
+    job->client.wait(job->client.arg);
+}
+
+int job_status(struct job *job, size_t *ret_len)
+{
+    pthread_mutex_lock(&job->scheduler->lock);
+    int status = job->status;
+    *ret_len = job->out.len;
+    if (!status) wait_for_more(job);
+    pthread_mutex_unlock(&job->scheduler->lock);
+    return status;
+}
+
+long job_read(struct job *job, char *to, size_t max)
+{
+    struct scheduler *s = job->scheduler;
+    long n = -1;
+    pthread_mutex_lock(&s->lock);
+    size_t left = job->out.len - job->taken;
+    if (left) {
+        n = (long)(left < max ? left : max);
+        memcpy(to, job->out.data + job->taken, (size_t)n);
+        job->taken += (size_t)n;
+        pthread_cond_signal(&s->work); /* it may have been paused */
+    } else if (!job->over) {
+        wait_for_more(job);
+        n = 0;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+void job_leave(struct job *job)
+{
+    struct scheduler *s = job->scheduler;
+    pthread_mutex_lock(&s->lock);
+    job->left = true;
+    job->waits = false;
+    job->client.fd = -1;
+    if (job->over)
+        job_free(job);
+    else
+        pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- its life -------------------------------------------------------------------------------------------------------- */
+
+void job_free(struct job *job)
+{
+    if (job->held) job->scheduler->n_held--;
+    for (int i = 0; job->lanes && i < job->reply->n_choices; i++) lane_end(&job->lanes[i]);
+    mem_free(job->lanes);
+    reply_free(job->reply);
+    request_free(&job->request);
+    buf_free(&job->fresh);
+    buf_free(&job->out);
+    mem_free(job);
+}
+
+int job_max_tokens(const struct job *job, const struct request_prompt *prompt)
+{
+    const struct scheduler_options *o = &job->scheduler->options;
+    int room = o->n_ctx - (int)prompt->n,
+        wish = job->request.max_tokens ? job->request.max_tokens : o->max_tokens;
+    return wish && wish < room ? wish : room;
+}
+
+/* What only the engine knows to be wrong, so that it is said before a stream begins. */
+static bool check_engine(const struct request *r, const struct alula_engine *engine, struct alula_error *e)
+{
+    struct alula_engine_info info;
+    alula_engine_describe(engine, &info);
+    if (r->depth > 0 && !info.has_mtp)
+        return err_set(e, ALULA_UNSUPPORTED, "the request: \"depth\" is %d, but this model has no MTP head",
+                       r->depth);
+    for (int i = 0; i < r->sampling.n_bias; i++)
+        if (r->sampling.bias[i].id >= info.vocab)
+            return err_set(e, ALULA_FORMAT, "the request: \"logit_bias\" names token %d, the ids end at %d",
+                           (int)r->sampling.bias[i].id, info.vocab - 1);
+    return true;
+}
+
+/* The request as ids, and what cannot be, refused with numbers. */
+static bool prepare(struct job *job, struct alula_error *e)
+{
+    const struct scheduler_options *o = &job->scheduler->options;
+    struct request *r = &job->request;
+    if (!check_engine(r, job->scheduler->engine, e) || !prompt_make(r, job->scheduler->engine, e))
+        return false;
+    for (int i = 0; i < r->n_prompts; i++)
+        if (r->prompts[i].n >= (size_t)o->n_ctx)
+            return err_set(
+                e, ALULA_LIMIT,
+                "the prompt has %zu tokens, and with one token of answer the context of %d is too small",
+                r->prompts[i].n, o->n_ctx);
+    int n = r->n_prompts * r->n;
+    if (n > REQUEST_CHOICES_MAX)
+        return err_set(e, ALULA_LIMIT, "the request asks for %d answers, at most %d are given", n,
+                       REQUEST_CHOICES_MAX);
+    return true;
+}
+
+static struct job *job_create(struct scheduler *s, struct request *r, const char *id, struct alula_error *e)
+{
+    struct job *job = mem_zalloc(1, sizeof *job);
+    if (!job) {
+        request_free(r);
+        err_set(e, ALULA_NOMEM, "out of memory for a request");
+        return NULL;
+    }
+    job->scheduler = s;
+    job->request = *r;
+    *r = (struct request){0};
+    job->arrived_s = job->told_s = clock_s();
+    buf_init(&job->out, OUT_MAX);
+    buf_init(&job->fresh, OUT_MAX);
+    bool ok = prepare(job, e) &&
+              reply_create(&job->reply, &job->request, id, s->options.model, (int64_t)time(NULL), e);
+    if (ok) job->lanes = mem_zalloc((size_t)job->reply->n_choices, sizeof *job->lanes);
+    if (ok && !job->lanes) ok = err_set(e, ALULA_NOMEM, "out of memory for a request");
+    if (!ok) {
+        job_free(job);
+        return NULL;
+    }
+    for (int i = 0; i < job->reply->n_choices; i++)
+        job->lanes[i] =
+            (struct lane){.job = job, .choice = i, .prompt = &job->request.prompts[i / job->request.n]};
+    return job;
+}
+
+/* Whether the scheduler takes one more; under the lock. */
+static bool admits(struct scheduler *s, int *ret_retry, struct alula_error *e)
+{
+    const struct scheduler_options *o = &s->options;
+    const struct scheduler_stats *t = &s->stats;
+    *ret_retry = 0;
+    if (s->draining) return err_set(e, ALULA_BUSY, "the server is about to end and takes no new requests");
+    if (s->n_open < o->parallel + o->queue) return true;
+    double each = t->finished ? (t->prefill_s + t->decode_s) / (double)t->finished : 1,
+           after = each * s->n_open / o->parallel;
+    *ret_retry = after < 1 ? 1 : after > 120 ? 120 : (int)after;
+    return err_set(e, ALULA_BUSY, "%d requests are running or waiting, and no more may wait; try again later",
+                   s->n_open);
+}
+
+bool scheduler_submit(struct scheduler *s, struct request *r, const char *id, const struct job_client *client,
+                      struct job **ret, int *ret_retry, struct alula_error *e)
+{
+    pthread_mutex_lock(&s->lock);
+    bool ok = admits(s, ret_retry, e);
+    if (ok) s->n_open++; /* its place is kept while the prompt is made */
+    pthread_mutex_unlock(&s->lock);
+    struct job *job = NULL;
+    if (ok)
+        job = job_create(s, r, id, e);
+    else
+        request_free(r);
+    if (job) {
+        job->client = *client;
+        job_tell(job, &(struct reply_event){.kind = REPLY_START});
+    }
+    pthread_mutex_lock(&s->lock);
+    if (job) {
+        if (job->request.stream) job->status = 200;
+        job_publish(job, false);
+        *s->inbox_end = job;
+        s->inbox_end = &job->next;
+        job->held = true;
+        s->n_held++;
+        pthread_cond_signal(&s->work);
+    } else if (ok) {
+        s->n_open--;
+        pthread_cond_signal(&s->work); /* it may wait for the last one */
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (job) *ret = job;
+    return job != NULL;
+}

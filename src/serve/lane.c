@@ -1,0 +1,182 @@
+/* lane.c - one answer: its session, where its prompt is cut for the cache, and what its text becomes.
+ *
+ * Owns the session. Knows nothing of the answers beside it, of clients and of locks: all of it runs on the scheduler's
+ * thread. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "serve/scheduler_internal.h"
+
+/* Snapshots hold the recurrent state, some tens of MB on a big model; reading this many tokens again costs less than
+ * keeping one more. */
+#define SNAPSHOT_GAP   256
+#define SNAPSHOT_EVERY 2048 /* in a turn that does not end */
+
+static void tell(struct lane *lane, struct reply_event event)
+{
+    event.choice = lane->choice;
+    job_tell(lane->job, &event);
+}
+
+/* ---- beginning --------------------------------------------------------------------------------------------------------- */
+
+static size_t find_last_turn(const struct lane *lane)
+{
+    const struct request_prompt *p = lane->prompt;
+    for (size_t at = p->n - 1; at > 0; at--)
+        if (prompt_turn_ends(&lane->job->scheduler->marks, p->ids, p->n, at)) return at;
+    return 0;
+}
+
+/* Ends of turns are what the next request of a conversation has in common with this one; the last of them always
+ * counts, since templates like to change what comes after it. */
+static size_t find_next_stop(const struct lane *lane)
+{
+    const struct request_prompt *p = lane->prompt;
+    size_t from = lane->n_read, end = from - from % SNAPSHOT_EVERY + SNAPSHOT_EVERY;
+    if (end > p->n) end = p->n;
+    for (size_t at = from + 1; at < end; at++) {
+        if (at == lane->last_turn) return at;
+        if (at >= from + SNAPSHOT_GAP && prompt_turn_ends(&lane->job->scheduler->marks, p->ids, p->n, at))
+            return at;
+    }
+    return end;
+}
+
+static struct alula_session_options session_options(const struct lane *lane)
+{
+    const struct job *job = lane->job;
+    const struct request *r = &job->request;
+    struct alula_session_options o = alula_session_defaults();
+    o.batch = job->scheduler->batch;
+    o.max_tokens = job_max_tokens(job, lane->prompt);
+    o.n_ctx = (int)lane->prompt->n + o.max_tokens;
+    o.depth = r->depth == ALULA_DEPTH_AUTO ? job->scheduler->options.depth : r->depth;
+    o.sampling = r->sampling;
+    o.sampling.seed += (uint64_t)(lane->choice % r->n);
+    o.stop = (const char *const *)r->stops;
+    o.n_stop = r->n_stops;
+    return o;
+}
+
+static void emit(void *arg, const struct toolcall_event *event)
+{
+    static const enum reply_kind kinds[] = {[TOOLCALL_REASONING] = REPLY_REASONING,
+                                            [TOOLCALL_CONTENT] = REPLY_CONTENT,
+                                            [TOOLCALL_CALL] = REPLY_CALL};
+    struct lane *lane = arg;
+    if (lane->called) return;
+    tell(lane, (struct reply_event){
+                   .kind = kinds[event->kind], .text = event->text, .len = event->len, .name = event->name});
+    lane->called = event->kind == TOOLCALL_CALL && !lane->job->request.parallel_calls;
+}
+
+/* Facts of the prompt are told once, by the first of its choices. */
+static void note_start(struct lane *lane)
+{
+    struct job *job = lane->job;
+    struct reply *reply = job->reply;
+    if (lane->choice % job->request.n) return;
+    reply->usage.prompt += (int64_t)lane->prompt->n;
+    if (lane->choice) return;
+    reply->facts.queue_s = clock_s() - job->arrived_s;
+    reply->facts.max_tokens = job_max_tokens(job, lane->prompt);
+    reply->facts.depth = job->request.depth;
+}
+
+bool lane_start(struct lane *lane)
+{
+    struct job *job = lane->job;
+    const struct request_prompt *p = lane->prompt;
+    struct alula_session_options o = session_options(lane);
+    if (!alula_session_create(&lane->session, job->scheduler->engine, &o, &lane->error)) return false;
+    if (job->request.conversation &&
+        !toolcall_create(&lane->reader, job->request.tools, p->in_reasoning, emit, lane, &lane->error))
+        return false;
+    note_start(lane);
+    lane->state = LANE_READING;
+    lane->reasons = p->in_reasoning;
+    lane->last_turn = find_last_turn(lane);
+    lane->next_stop = find_next_stop(lane);
+    return alula_session_begin(lane->session, p->ids + lane->n_read, p->n - lane->n_read, &lane->error);
+}
+
+void lane_end(struct lane *lane)
+{
+    alula_session_free(lane->session);
+    toolcall_free(lane->reader);
+    lane->session = NULL;
+    lane->reader = NULL;
+    lane->state = LANE_OVER;
+}
+
+/* ---- going on ------------------------------------------------------------------------------------------------------------ */
+
+static void take_prompt(struct lane *lane, int n)
+{
+    lane->n_read += (size_t)n;
+    if (lane->n_read == lane->prompt->n) lane->state = LANE_ANSWERING;
+    if (lane->n_read == lane->next_stop && lane->state == LANE_READING)
+        lane->next_stop = find_next_stop(lane);
+}
+
+/* Reasoning goes from <think> to </think>, both counted. */
+static void count_tokens(struct lane *lane, const struct alula_step *step)
+{
+    const struct prompt_marks *m = &lane->job->scheduler->marks;
+    struct reply *reply = lane->job->reply;
+    if (step->n_tokens && !reply->usage.completion)
+        reply->facts.first_token_s = clock_s() - lane->job->arrived_s;
+    for (int i = 0; i < step->n_tokens; i++) {
+        if (step->tokens[i] == m->think) lane->reasons = true;
+        reply->usage.completion++;
+        reply->usage.reasoning += lane->reasons;
+        if (step->tokens[i] == m->end_think) lane->reasons = false;
+    }
+}
+
+static double most(double a, double b) { return a > b ? a : b; }
+
+static void note_end(struct lane *lane)
+{
+    struct alula_stats s;
+    struct reply_facts *f = &lane->job->reply->facts;
+    alula_session_stats(lane->session, &s);
+    f->cycles += s.cycles;
+    f->prefill_s = most(f->prefill_s, s.prefill_s);
+    f->decode_s = most(f->decode_s, s.decode_s);
+    for (int d = 0; d < ALULA_DEPTH_MAX; d++) {
+        f->drafted[d] += s.drafted[d];
+        f->accepted[d] += s.accepted[d];
+    }
+}
+
+static bool finish(struct lane *lane, enum alula_finish how)
+{
+    const struct reply_choice *c = &lane->job->reply->choices[lane->choice];
+    if (lane->reader && !toolcall_end(lane->reader, how == ALULA_STOP, &lane->error)) return false;
+    tell(lane, (struct reply_event){.kind = REPLY_FINISH,
+                                    .finish = c->n_calls          ? REPLY_CALLS
+                                              : how == ALULA_STOP ? REPLY_STOP
+                                                                  : REPLY_LENGTH});
+    note_end(lane);
+    lane_end(lane);
+    return true;
+}
+
+bool lane_take(struct lane *lane, const struct alula_step *step)
+{
+    if (lane->state == LANE_READING) take_prompt(lane, step->n_read);
+    if (lane->state == LANE_READING) return true;
+    if (lane->job->request.no_answer) return finish(lane, ALULA_LENGTH);
+    count_tokens(lane, step);
+    if (step->text_len) {
+        if (!lane->reader)
+            tell(lane,
+                 (struct reply_event){.kind = REPLY_CONTENT, .text = step->text, .len = step->text_len});
+        else if (!toolcall_feed(lane->reader, step->text, step->text_len, &lane->error))
+            return false;
+    }
+    if (lane->called) return finish(lane, ALULA_STOP);
+    return step->finish == ALULA_RUNNING || finish(lane, step->finish);
+}
