@@ -274,6 +274,66 @@ static struct verify passed_result(void)
     return v;
 }
 
+static json_t *stamped_part(const char *dir, const struct verify *v, const char *part)
+{
+    struct alula_error e = {0};
+    assert_ok(verify_stamp(dir, v, &e), e);
+    json_t *root = read_json(dir, "mtplx_runtime.json");
+    json_t *ret = json_incref(json_object_get(json_object_get(root, "verification"), part));
+    json_decref(root);
+    return ret;
+}
+
+static void assert_measured_on(json_t *part, const char *date)
+{
+    const char *on = json_string_value(json_object_get(part, "measured_on"));
+    if (!date)
+        assert_null(on);
+    else
+        assert_string_equal(on, date);
+    json_decref(part);
+}
+
+/* A verification without the sources must not forget what one with them has found, nor pass it off as its own;
+ * of another artifact it says nothing. */
+static void test_earlier_comparisons_are_kept(void **state)
+{
+    (void)state;
+    char dir[4096];
+    struct verify with = passed_result(), without = passed_result();
+    snprintf(dir, sizeof dir, "%s/kept", scratch_dir());
+    assert_int_equal(mkdir(dir, 0777), 0);
+    struct alula_error e = {0};
+    char config[4200];
+    snprintf(config, sizeof config, "%s/config.json", dir);
+    assert_ok(file_write(config, "{}", 2, &e), e);
+    snprintf(with.timestamp, sizeof with.timestamp, "2026-01-02T03:04:05Z");
+    snprintf(without.timestamp, sizeof without.timestamp, "2026-02-02T03:04:05Z");
+    with.body = (struct verify_body){.measured = true, .tokens = 530, .kl = 0.25};
+    with.source = with.packed = without.packed = (struct verify_head){.measured = true, .positions = 512};
+
+    assert_measured_on(stamped_part(dir, &with, "body"), NULL);
+    for (int again = 0; again < 2; again++) {
+        json_t *body = stamped_part(dir, &without, "body");
+        assert_true(json_real_value(json_object_get(body, "kl_from_source")) == 0.25);
+        assert_measured_on(body, "2026-01-02T03:04:05Z");
+        json_t *heads = stamped_part(dir, &without, "heads");
+        assert_measured_on(json_incref(json_object_get(heads, "packed")), NULL);
+        assert_measured_on(json_incref(json_object_get(heads, "source")), "2026-01-02T03:04:05Z");
+        assert_int_equal(json_array_size(json_object_get(heads, "paired")), CHAIN_DEPTH_MAX);
+        json_decref(heads);
+    }
+    struct buf card = card_of(dir);
+    assert_contains(card.data, "of places. Measured on 2026-01-02 and not again since.");
+    buf_free(&card);
+
+    assert_measured_on(stamped_part(dir, &with, "body"), NULL);
+    snprintf(without.fingerprint, sizeof without.fingerprint, "sha256:1");
+    json_t *body = stamped_part(dir, &without, "body");
+    assert_true(json_is_false(json_object_get(body, "measured")));
+    json_decref(body);
+}
+
 static void test_stamp_keeps_what_is_not_its_own(void **state)
 {
     (void)state;
@@ -433,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_shuffled_head),
         cmocka_unit_test(test_head_of_another_seed),
         cmocka_unit_test(test_wrong_norm_encoding),
+        cmocka_unit_test(test_earlier_comparisons_are_kept),
         cmocka_unit_test(test_stamp_keeps_what_is_not_its_own),
         cmocka_unit_test(test_failure_brings_no_contract),
         cmocka_unit_test(test_broken_stamp_is_refused),

@@ -149,7 +149,8 @@ const struct cli_command cmd_forge_verify = {
              "cannot be told apart; compares the text of decoding with drafts with that of plain decoding; "
              "times both. With --trunk and --mtp it says what packing cost.\n\n"
              "What was measured goes into DIR/mtplx_runtime.json, from where alula inspect and alula forge "
-             "card read it. An artifact that fails is marked as failed.\n\n"
+             "card read it. An artifact that fails is marked as failed. Without --trunk and --mtp what was "
+             "compared with them before is kept, with its date.\n\n"
              "Exit status: 0 passed, 1 failed, with a sentence that says what is wrong.",
          .args = "DIR",
          .args_min = 1,

@@ -149,6 +149,13 @@ static void put_rate(struct buf *out, const json_t *rate)
                 100 * json_number_value(json_array_get(interval, 1)));
 }
 
+/* Behind a comparison that the last verification took over from an earlier one. */
+static void put_age(struct card *c, const json_t *part)
+{
+    if (*text(part, "measured_on"))
+        buf_fmt(c->out, " Measured on %.10s and not again since.", text(part, "measured_on"));
+}
+
 static void put_head_row(struct card *c, const char *label, const char *which, const char *set)
 {
     const json_t *head = at(at(c->measured, "heads"), which);
@@ -174,7 +181,10 @@ static void put_paired(struct card *c)
                 number(row, "p"), 100 * json_number_value(json_array_get(lead, 0)),
                 100 * json_number_value(json_array_get(lead, 1)));
     }
-    if (i) buf_str(c->out, ".\n\n");
+    if (!i) return;
+    buf_byte(c->out, '.');
+    put_age(c, at(c->measured, "heads.source"));
+    buf_str(c->out, "\n\n");
 }
 
 static void put_acceptance(struct card *c)
@@ -266,9 +276,11 @@ static void put_body(struct card *c)
     buf_fmt(c->out,
             "On %d tokens of the calibration text: loss %.4f nats a token, its source %.4f; KL divergence "
             "from the source %.4f +- %.4f "
-            "nats a token; the same best token at %.1f %% of places.\n\n",
+            "nats a token; the same best token at %.1f %% of places.",
             (int)number(b, "tokens"), number(b, "loss"), number(b, "source_loss"),
             number(b, "kl_from_source"), number(b, "kl_standard_error"), 100 * number(b, "same_top_token"));
+    put_age(c, b);
+    buf_str(c->out, "\n\n");
 }
 
 /* The three layers' worth of a class would be a page; a class gets its largest figure. */
@@ -313,8 +325,10 @@ static void put_drift(struct card *c)
     buf_fmt(c->out,
             "Median relative change %.2f %%, smallest cosine %.5f. This describes weights; what it does to "
             "acceptance is measured "
-            "above.\n\n",
+            "above.",
             100 * number(d, "median_relative_change"), number(d, "min_cosine"));
+    put_age(c, d);
+    buf_str(c->out, "\n\n");
     put_drift_classes(c, at(d, "entries"));
     buf_fmt(c->out,
             "\nOf %d rows of the embedding %d changed, %d of them ten times as much as the median of those.",

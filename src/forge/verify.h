@@ -88,7 +88,9 @@ void verify_free(struct verify *v);
 json_t *verify_json(const struct verify *v);
 
 /* Writes verified_on, exactness_baseline, speed_evidence, verification and the calibration of mtp_contract
- * into DIR/mtplx_runtime.json, atomically; other keys stay, required ones that are missing are filled in. A
+ * into DIR/mtplx_runtime.json, atomically; other keys stay, required ones that are missing are filled in, and
+ * so do comparisons with the sources that were made before, are not made in v and are of the same artifact:
+ * these get "measured_on", the timestamp of then. A
  * result that did not pass is written with a status that bars the verdict "verified". */
 bool verify_stamp(const char *dir, const struct verify *v, struct alula_error *e);
 /* Writes the calibrated contract alone; what was verified before counts no more. */

@@ -129,17 +129,54 @@ static bool set_contract(json_t *root, const struct calibrate *c, bool words_too
     return ok;
 }
 
+/* Takes one earlier comparison over, under the date when it was made. */
+static bool keep(json_t *now, const char *part, json_t *old, const char *date)
+{
+    const char *first = json_string_value(json_object_get(old, "measured_on"));
+    json_t *kept = json_copy(old);
+    return kept && !json_object_set_new(kept, "measured_on", json_string(first ? first : date)) &&
+           !json_object_set_new(now, part, kept);
+}
+
+/* What was compared with the sources before and could not be this time, for want of them, stays true as long as
+ * the artifact is the same. */
+static bool keep_earlier(json_t *now, const json_t *before)
+{
+    const char *date = json_string_value(json_object_get(before, "timestamp"));
+    const json_t *then_made = json_object_get(before, "artifact_fingerprint");
+    json_t *heads = json_object_get(now, "heads"), *old_heads = json_object_get(before, "heads");
+    json_t *source = json_object_get(old_heads, "source"), *paired = json_object_get(old_heads, "paired");
+    json_t *body = json_object_get(before, "body"), *drift = json_object_get(before, "drift");
+    if (!date || !json_equal(then_made, json_object_get(now, "artifact_fingerprint"))) return true;
+    bool ok = true;
+    if (!json_is_object(json_object_get(heads, "source")) && json_is_object(source) && json_is_array(paired))
+        ok = keep(heads, "source", source, date) && !json_object_set(heads, "paired", paired);
+    if (!json_is_true(json_object_get(json_object_get(now, "body"), "measured")) &&
+        json_is_true(json_object_get(body, "measured")))
+        ok = ok && keep(now, "body", body, date);
+    if (!json_object_get(json_object_get(now, "drift"), "entries") && json_object_get(drift, "entries"))
+        ok = ok && keep(now, "drift", drift, date);
+    return ok;
+}
+
 static bool set_all(json_t *root, const char *dir, const struct verify *v)
 {
     json_t *provenance = json_object_get(root, "forge_provenance");
     const struct calibrate *c = &v->calibration;
     /* A contract that did not pass must not come into force by being written down. */
     bool said = json_is_object(json_object_get(root, "mtp_contract"));
-    bool ok = fill_required(root) && ((!said && !v->passed) || set_contract(root, c, false)) &&
-              !json_object_set_new(root, "exactness_baseline", exactness(v)) &&
-              !json_object_set_new(root, "verified_on", verified_on(v, dir)) &&
-              !json_object_set_new(root, "speed_evidence", speed(v)) &&
-              !json_object_set_new(root, "verification", verify_json(v));
+    json_t *measured = verify_json(v);
+    bool ok = measured && keep_earlier(measured, json_object_get(root, "verification"));
+    if (!ok) {
+        json_decref(measured);
+        return false;
+    }
+    ok = fill_required(root) && ((!said && !v->passed) || set_contract(root, c, false)) &&
+         !json_object_set_new(root, "exactness_baseline", exactness(v)) &&
+         !json_object_set_new(root, "verified_on", verified_on(v, dir)) &&
+         !json_object_set_new(root, "speed_evidence", speed(v)) &&
+         !json_object_set(root, "verification", measured);
+    json_decref(measured);
     if (ok && json_is_object(provenance))
         ok = !json_object_set_new(
             provenance, "mtp_contract_calibration",
