@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/sha256.h"
+#include "forge/card.h"
 #include "forge/forge.h"
 #include "forge/inspect.h"
 #include "forge/recipe.h"
@@ -15,9 +16,9 @@
 
 static const char *out_path(const char *name)
 {
-    static char paths[8][4096];
+    static char paths[16][4096];
     static int turn;
-    char *p = paths[turn++ % 8];
+    char *p = paths[turn++ % 16];
     snprintf(p, sizeof paths[0], "%s/%s", scratch_dir(), name);
     return p;
 }
@@ -443,6 +444,52 @@ static void test_papers_of_both_parents(void **state)
     assert_text(donated.out, "LICENSE.mtp-donor", "the head's licence");
 }
 
+/* Forges trunk and donor anew and expects a line in the front matter of the card. */
+static void assert_card_licence(const char *trunk, const char *donor, const char *line)
+{
+    static int n_made;
+    char name[32];
+    struct buf card = {0};
+    struct alula_error e;
+    snprintf(name, sizeof name, "licensed%d", n_made++);
+    struct forge_options o = options(name);
+    o.trunk = trunk;
+    o.mtp = donor;
+    forge_ok(&o);
+    assert_ok(card_write(&card, o.out, &e), e);
+    *strstr(card.data + 4, "---\n") = '\0';
+    if (!line && strstr(card.data, "license")) fail_msg("a licence out of nothing: %s", card.data);
+    if (line && !strstr(card.data, line)) fail_msg("no \"%s\" in: %s", line, card.data);
+    buf_free(&card);
+}
+
+/* The card names a licence only if both parents are under it, by their own words; nothing is made up. */
+static void test_licence_of_the_whole(void **state)
+{
+    (void)state;
+    struct buf mit = {0};
+    struct alula_error e;
+    assert_ok(file_read("LICENSE", 0, &mit, &e), e);
+    const char *trunk = "tests/data/layouts/trunk", *donor = "tests/data/layouts/donor";
+    const char *trunk_mit = model_with_papers("trunk-mit", trunk, mit.data);
+    const char *donor_mit = model_with_papers("donor-mit", donor, mit.data);
+    const char *donor_apache =
+        model_with_papers("donor-apache", donor, "Apache License\n   Version 2.0, January 2004\n");
+    const char *donor_own = model_with_papers("donor-own", donor, "ask me first\n");
+    assert_card_licence(trunk, donor, NULL);
+    assert_card_licence(trunk_mit, donor_mit, "\nlicense: mit\n");
+    assert_card_licence(trunk_mit, donor_apache,
+                        "\nlicense: other\nlicense_name: \"mit (body), apache-2.0 (MTP head)\"\n");
+    assert_card_licence(trunk_mit, donor_own, "\nlicense_name: \"mit (body), other (MTP head)\"\n");
+    assert_card_licence(trunk_mit, donor, "\nlicense_name: \"mit (body), unknown (MTP head)\"\n");
+    /* Declared alone counts; declared against the text does not. */
+    put(donor_own, "README.md", "---\nlicense: \"mit\"\n---\n");
+    assert_card_licence(trunk_mit, donor_own, "\nlicense: mit\n");
+    put(donor_apache, "README.md", "---\nlicense: mit\n---\n");
+    assert_card_licence(trunk_mit, donor_apache, "\nlicense_name: \"mit (body), other (MTP head)\"\n");
+    buf_free(&mit);
+}
+
 /* Every file with its sum, and no word of this machine. */
 static void test_provenance(void **state)
 {
@@ -561,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_recipe_makes_it_again),
         cmocka_unit_test(test_bad_recipes),
         cmocka_unit_test(test_papers_of_both_parents),
+        cmocka_unit_test(test_licence_of_the_whole),
         cmocka_unit_test(test_provenance),
         cmocka_unit_test(test_look_ahead),
         cmocka_unit_test(test_unwritable_target),

@@ -279,7 +279,7 @@ static void test_licences(void **state)
     assert_ok(file_write(path, "x", 1, &e), e);
     struct survey s;
     assert_ok(survey_open(&s, dir, &e), e);
-    assert_string_equal(s.licence, "apache-2.0");
+    assert_string_equal(s.licence.id, "apache-2.0");
     assert_string_equal(s.licences, "LICENSE.txt, NOTICE");
     survey_close(&s);
 }

@@ -36,9 +36,9 @@ static void show_checks(const struct probe *p, struct buf *out)
         page_line(out, "check", TERM_PLAIN, "the body's tensors are those that config.json describes");
     if (s->cp->runtime_json || s->cp->runtime_problem[0])
         page_line(out, "contract", TERM_PLAIN, "mtplx_runtime.json is there; alula inspect reads it");
-    if (s->licences[0] || s->licence[0])
-        page_line(out, "licence", TERM_PLAIN, "%s%s%s", s->licence,
-                  s->licence[0] && s->licences[0] ? "; files: " : "", s->licences);
+    if (s->licences[0] || s->licence.id[0])
+        page_line(out, "licence", TERM_PLAIN, "%s%s%s", s->licence.id,
+                  s->licence.id[0] && s->licences[0] ? "; files: " : "", s->licences);
     else
         page_line(out, "licence", TERM_PLAIN, "no licence file here");
 }

@@ -84,6 +84,24 @@ static const char *head_name(const struct card *c)
     return text(c->runtime, "forge_provenance.forge_inputs.mtp_source_path");
 }
 
+/* One licence if body and head are under the same; else the hub wants "other" and a name. Nothing if nothing is known. */
+static void put_licence(struct card *c)
+{
+    const char *body = text(c->files, "trunk_licence"), *head = text(c->files, "mtp_licence");
+    bool named = *body && *head && strcmp(body, "other") && strcmp(head, "other"),
+         file = has_file(c, "LICENSE");
+    if (named && !strcmp(body, head)) {
+        buf_fmt(c->out, "license: %s\n", body);
+        return;
+    }
+    if (!*body && !*head && !file) return;
+    buf_str(c->out, "license: other\n");
+    if (*body || *head)
+        buf_fmt(c->out, "license_name: \"%s (body), %s (MTP head)\"\n", *body ? body : "unknown",
+                *head ? head : "unknown");
+    buf_fmt(c->out, "license_link: %s\n", file ? "LICENSE" : "NOTICE");
+}
+
 static void put_front_matter(struct card *c)
 {
     struct buf *out = c->out;
@@ -99,7 +117,7 @@ static void put_front_matter(struct card *c)
             buf_byte(out, '\n');
         }
     }
-    if (has_file(c, "LICENSE")) buf_str(out, "license: other\nlicense_link: LICENSE\n");
+    put_licence(c);
     buf_str(out, "pipeline_tag: text-generation\ntags:\n  - mtp\n  - speculative-decoding\n  - alula\n  - "
                  "mtplx\n  - mlx\n");
     buf_fmt(out, "---\n\n%s\n\n", CARD_MARK);
@@ -156,13 +174,14 @@ static void put_age(struct card *c, const json_t *part)
         buf_fmt(c->out, " Measured on %.10s and not again since.", text(part, "measured_on"));
 }
 
-static void put_head_row(struct card *c, const char *label, const char *which, const char *set)
+static void put_head_row(struct card *c, const char *label, const char *which, const char *set, bool timed)
 {
     const json_t *head = at(at(c->measured, "heads"), which);
     if (!json_is_object(head)) return;
     buf_fmt(c->out, "| %s (%s) |", label, text(head, "stored"));
     for (size_t d = 0; d < CHAIN_DEPTH_MAX; d++) put_rate(c->out, json_array_get(at(head, set), d));
-    buf_fmt(c->out, " %.3g ms |\n", number(head, "draft_step_ms"));
+    if (timed) buf_fmt(c->out, " %.3g ms |", number(head, "draft_step_ms"));
+    buf_byte(c->out, '\n');
 }
 
 static void put_paired(struct card *c)
@@ -198,12 +217,11 @@ static void put_acceptance(struct card *c)
             "| head | step 1 right | step 2 right, given the text before it | step 3 | one draft step "
             "|\n|---|---|---|---|---|\n",
             (int)number(packed, "positions"));
-    put_head_row(c, "in this folder", "packed", "agreement");
-    put_head_row(c, "as it came", "source", "agreement");
-    buf_str(c->out,
-            "\n| head | first right | first two | first three | one draft step |\n|---|---|---|---|---|\n");
-    put_head_row(c, "in this folder", "packed", "prefix");
-    put_head_row(c, "as it came", "source", "prefix");
+    put_head_row(c, "in this folder", "packed", "agreement", true);
+    put_head_row(c, "as it came", "source", "agreement", true);
+    buf_str(c->out, "\n| head | first right | first two | first three |\n|---|---|---|---|\n");
+    put_head_row(c, "in this folder", "packed", "prefix", false);
+    put_head_row(c, "as it came", "source", "prefix", false);
     buf_byte(c->out, '\n');
     put_paired(c);
 }
@@ -382,7 +400,7 @@ static void put_command(struct card *c)
         buf_str(c->out, " --mtp ");
         buf_str(c->out, strrchr(head, '/') ? strrchr(head, '/') + 1 : head);
     }
-    buf_fmt(c->out, " --out %s\n    alula forge verify %s\n\n", c->name, c->name);
+    buf_fmt(c->out, " --out %s\n\n", c->name);
     if (*text(c->runtime, "forge_provenance.source_sha"))
         buf_fmt(c->out, "Revision of the trunk: `%s`.\n\n", text(c->runtime, "forge_provenance.source_sha"));
 }

@@ -229,8 +229,9 @@ static bool finish(struct forge *f, struct alula_error *e)
 
 static bool write_papers(struct forge *f, struct alula_error *e)
 {
-    struct papers_source trunk = {f->sources.trunk->dir, f->sources.trunk_id},
-                         donor = {f->sources.head ? f->sources.head->dir : NULL, f->sources.mtp_id};
+    struct papers_source trunk = {.dir = f->sources.trunk->dir, .id = f->sources.trunk_id};
+    struct papers_source donor = {.dir = f->sources.head ? f->sources.head->dir : NULL,
+                                  .id = f->sources.mtp_id};
     struct stamp s = {.dir = f->work,
                       .trunk = f->sources.trunk,
                       .plan = &f->sources.plan,
@@ -239,9 +240,11 @@ static bool write_papers(struct forge *f, struct alula_error *e)
                       .mtp_id = f->sources.mtp_id,
                       .trunk_sha = f->sources.trunk_sha,
                       .grafted = f->sources.head != NULL};
-    return papers_carry(f->work, &trunk, &donor, e) && stamp_index(&s, e) && stamp_config(&s, e) &&
-           stamp_runtime(&s, e) && stamp_recipe(&s, e) && look_at_result(f, e) &&
-           stamp_provenance(&s, f->pool, f->o->watch, papers_origin, e);
+    if (!papers_carry(f->work, &trunk, &donor, e)) return false;
+    s.trunk_licence = trunk.licence;
+    s.mtp_licence = donor.dir ? donor.licence : trunk.licence;
+    return stamp_index(&s, e) && stamp_config(&s, e) && stamp_runtime(&s, e) && stamp_recipe(&s, e) &&
+           look_at_result(f, e) && stamp_provenance(&s, f->pool, f->o->watch, papers_origin, e);
 }
 
 static bool write_all(struct forge *f, struct alula_error *e)

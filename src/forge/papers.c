@@ -1,4 +1,4 @@
-/* papers.c - carries over what belongs to a model beside its weights. Knows file names; looks into none but the notices. */
+/* papers.c - carries over what belongs to a model beside its weights. Knows file names; looks into none but notices and licences. */
 #include "forge/papers.h"
 
 #include <fnmatch.h>
@@ -97,13 +97,50 @@ static bool has_old_donor(char **names, size_t n)
     return false;
 }
 
+static bool is_named(const struct licence *l) { return l->id[0] && strcmp(l->id, "other"); }
+
+/* By the licence files that go along, which an artifact may hold for its head alone, and by what the folder declares; "other" if
+ * they contradict each other. */
+static struct licence find_licence(const char *dir, char **names, size_t n, enum part part)
+{
+    struct licence declared = licence_declared(dir), found = {""};
+    bool old_donor = has_old_donor(names, n);
+    for (size_t i = 0; i < n; i++) {
+        char path[4096];
+        struct buf b;
+        struct alula_error ignored;
+        buf_init(&b, NOTICE_MAX);
+        if (is_licence(names[i]) && carried_suffix(names[i], part, old_donor) &&
+            path_join(path, sizeof path, dir, names[i], &ignored) && file_read(path, 0, &b, &ignored)) {
+            struct licence here = licence_of_text(b.data ? b.data : "", b.len);
+            found = found.id[0] ? licence_joined(found, here) : here;
+        }
+        buf_free(&b);
+    }
+    if (is_named(&found) && is_named(&declared)) return licence_joined(found, declared);
+    return is_named(&found) || !declared.id[0] ? found : declared;
+}
+
+static void say_licence(const struct licence *l, const struct buf *files, struct buf *said)
+{
+    bool named = is_named(l);
+    if (!files->len && !named)
+        buf_str(said, "  Licence: its folder held no licence file; see where the model was published.\n");
+    else if (!files->len)
+        buf_fmt(said, "  Licence: %s, as its model card says; its folder held no licence file.\n", l->id);
+    else
+        buf_fmt(said, "  Licence: %s%s%.*s\n", named ? l->id : "", named ? ", " : "", (int)files->len,
+                files->data);
+}
+
 /* One parent: copies its files, says so in `said`, and gathers its notices. */
-static bool carry_parent(const char *out, const struct papers_source *p, enum part part, struct buf *said,
+static bool carry_parent(const char *out, struct papers_source *p, enum part part, struct buf *said,
                          struct buf *gathered, struct alula_error *e)
 {
     char **names;
     size_t n;
-    bool any = false, ok = true;
+    bool ok = true;
+    struct buf files = {0};
     if (!dir_list(p->dir, &names, &n, e)) return false;
     bool old_donor = has_old_donor(names, n);
     for (size_t i = 0; ok && i < n; i++) {
@@ -111,17 +148,16 @@ static bool carry_parent(const char *out, const struct papers_source *p, enum pa
         if (fnmatch(notices, names[i], 0) == 0) ok = add_notice(gathered, p->dir, names[i], p->id, e);
         if (!ok || !suffix) continue;
         ok = copy(p->dir, names[i], out, suffix, e);
-        if (!is_licence(names[i])) continue;
-        buf_fmt(said, "%s%s%s", any ? ", " : "  Licence: ", names[i], suffix);
-        any = true;
+        if (is_licence(names[i])) buf_fmt(&files, "%s%s%s", files.len ? ", " : "", names[i], suffix);
     }
-    buf_str(said,
-            any ? "\n" : "  Licence: its folder held no licence file; see where the model was published.\n");
+    p->licence = find_licence(p->dir, names, n, part);
+    say_licence(&p->licence, &files, said);
+    buf_free(&files);
     mem_free(names);
     return ok;
 }
 
-bool papers_carry(const char *out, const struct papers_source *trunk, const struct papers_source *donor,
+bool papers_carry(const char *out, struct papers_source *trunk, struct papers_source *donor,
                   struct alula_error *e)
 {
     struct buf said, gathered;

@@ -3,18 +3,21 @@
 #define FORGE_PAPERS_H
 
 #include "base/err.h"
+#include "forge/licence.h"
 
 #define PAPERS_DONOR_SUFFIX ".mtp-donor"
 
 /* A folder that gives something to the artifact, and what its model is called. */
 struct papers_source {
     const char *dir, *id;
+    struct licence
+        licence; /* set by papers_carry: of the part that it gives, declared in its README.md or known by its text */
 };
 
 /* Copies the trunk's tokenizer, template, generation_config.json and licence files; the licence files of the donor (dir NULL: the
  * head is the trunk's own) with PAPERS_DONOR_SUFFIX behind their names; and writes NOTICE: which file covers what, and both parents'
  * notices. Errors: IO, LIMIT for a file of more than 256 MB, NOMEM. */
-bool papers_carry(const char *out, const struct papers_source *trunk, const struct papers_source *donor,
+bool papers_carry(const char *out, struct papers_source *trunk, struct papers_source *donor,
                   struct alula_error *e);
 
 /* "trunk", "mtp", or NULL for a name that papers_carry does not copy. */

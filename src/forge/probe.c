@@ -236,7 +236,7 @@ static json_t *folder_json(const struct probe *p)
     json_object_set_new(o, "shape", shape_json(s));
     json_object_set_new(o, "body", body_json(s));
     json_object_set_new(o, "mtp", head_json(s));
-    json_object_set_new(o, "licence", text_or_null(s->licence));
+    json_object_set_new(o, "licence", text_or_null(s->licence.id));
     json_object_set_new(o, "licence_files", text_or_null(s->licences));
     json_object_set_new(o, "runtime_contract",
                         json_boolean(s->cp->runtime_json || s->cp->runtime_problem[0]));

@@ -6,6 +6,7 @@
 #define FORGE_STAMP_H
 
 #include "base/pool.h"
+#include "forge/licence.h"
 #include "forge/plan.h"
 #include "forge/watch.h"
 
@@ -19,7 +20,8 @@ struct stamp {
     const struct plan_options *options;
     const char *trunk_id, *mtp_id; /* what the models are called */
     const char *trunk_sha;         /* revision of the trunk, or "" */
-    bool grafted;                  /* the head is of another model */
+    struct licence trunk_licence, mtp_licence;
+    bool grafted; /* the head is of another model */
 };
 
 /* config.json: the trunk's, keys sorted at the top level, without vision, with quantization as mlx-lm writes it, the keys by which
@@ -31,7 +33,7 @@ bool stamp_index(const struct stamp *s, struct alula_error *e);
 bool stamp_runtime(const struct stamp *s, struct alula_error *e);
 /* alula_recipe.json */
 bool stamp_recipe(const struct stamp *s, struct alula_error *e);
-/* alula_provenance.json: SHA-256, size and origin of every file in the folder but itself and the two that verify rewrites.
+/* alula_provenance.json: the parents and their licences ("" = nothing known); SHA-256, size and origin of every file in the folder but itself and the two that verify rewrites.
  * Reads all of it, a file a thread. copied_from: for a name, "trunk", "mtp" or NULL if it was made here. */
 bool stamp_provenance(const struct stamp *s, struct pool *pool, const struct watch *watch,
                       const char *(*copied_from)(const char *name), struct alula_error *e);

@@ -87,8 +87,9 @@ static bool write_sums(const struct stamp *st, const struct summing *s,
 {
     char path[4096];
     struct buf b;
-    json_t *root = json_pack("{s:s+, s:s, s:s, s:o}", "made_by", "alula ", alula_version(), "trunk",
-                             st->trunk_id, "mtp", st->mtp_id, "files", files_json(s, copied_from));
+    json_t *root = json_pack("{s:s+, s:s, s:s, s:s, s:s, s:o}", "made_by", "alula ", alula_version(), "trunk",
+                             st->trunk_id, "trunk_licence", st->trunk_licence.id, "mtp", st->mtp_id,
+                             "mtp_licence", st->mtp_licence.id, "files", files_json(s, copied_from));
     buf_init(&b, 0);
     if (root) json_write(&b, root, 4);
     json_decref(root);

@@ -7,8 +7,6 @@
 #include "artifact/layout.h"
 #include "base/json.h"
 
-#define README_MAX (4u << 20)
-
 /* ---- family ---------------------------------------------------------------------------------------------------- */
 
 static const char *text_of(const json_t *o, const char *key)
@@ -127,25 +125,6 @@ static void find_licence_files(struct survey *s)
     mem_free(names);
 }
 
-/* "license: mit" between two lines of three dashes. */
-static void read_front_matter(struct survey *s)
-{
-    char path[4096];
-    struct buf b;
-    struct alula_error ignored;
-    buf_init(&b, README_MAX);
-    if (path_join(path, sizeof path, s->cp->dir, "README.md", &ignored) && file_exists(path) &&
-        file_read(path, README_MAX, &b, &ignored) && b.len > 4 && !strncmp(b.data, "---\n", 4)) {
-        for (const char *line = b.data + 4; line && strncmp(line, "---", 3);
-             line = strchr(line, '\n'), line += line != NULL) {
-            char value[sizeof s->licence];
-            if (sscanf(line, "license: %63[A-Za-z0-9.+_-]", value) == 1)
-                memcpy(s->licence, value, sizeof value);
-        }
-    }
-    buf_free(&b);
-}
-
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
 static bool is_gguf(const char *path)
@@ -194,7 +173,7 @@ bool survey_open(struct survey *ret, const char *path, struct alula_error *e)
     }
     look_at_fit(&s);
     find_licence_files(&s);
-    read_front_matter(&s);
+    s.licence = licence_declared(s.cp->dir);
     *ret = s;
     return true;
 }

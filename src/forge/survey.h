@@ -6,6 +6,7 @@
 
 #include "artifact/weights.h"
 #include "forge/headset.h"
+#include "forge/licence.h"
 
 enum body_layout { BODY_NONE, BODY_DENSE, BODY_FUSED, BODY_SWITCH, BODY_NUMBERED };
 
@@ -26,7 +27,7 @@ struct survey {
     int bits;                   /* of most of the body; 0 = plain */
     enum dtype type;            /* of the embedding, packed: of its scales */
     char licences[256];         /* names of its licence files, ", " between them */
-    char licence[64];           /* what the front matter of README.md says, else "" */
+    struct licence licence;     /* as its README.md declares it */
 };
 
 /* path: a folder, or a file that holds only a head. Errors: NOT_FOUND, UNSUPPORTED for a GGUF file, NOMEM; everything else stands in
