@@ -14,6 +14,21 @@
 
 void job_tell(struct job *job, const struct reply_event *event) { reply_add(job->reply, event, &job->fresh); }
 
+void job_tell_prompt(struct job *job, int choice)
+{
+    const struct request_prompt *p = &job->request.prompts[choice / job->request.n];
+    struct reply_event event = {.kind = REPLY_CONTENT, .choice = choice};
+    struct alula_error e;
+    char *text;
+    if (!alula_detokenize(job->scheduler->engine, p->ids, p->n, false, &text, &event.len, &e)) {
+        job->fresh.failed = true;
+        return;
+    }
+    event.text = text;
+    job_tell(job, &event);
+    alula_free(text);
+}
+
 void job_fail(struct job *job, int status, const struct alula_error *error)
 {
     struct reply_event event = {.kind = REPLY_ERROR, .status = status, .error = error};
@@ -99,6 +114,7 @@ void job_free(struct job *job)
     for (int i = 0; job->lanes && i < job->reply->n_choices; i++) lane_end(&job->lanes[i]);
     mem_free(job->lanes);
     reply_free(job->reply);
+    alula_grammar_free(job->grammar);
     request_free(&job->request);
     buf_free(&job->fresh);
     buf_free(&job->out);
@@ -128,6 +144,20 @@ static bool check_engine(const struct request *r, const struct alula_engine *eng
     return true;
 }
 
+static bool make_grammar(struct job *job, struct alula_error *e)
+{
+    struct request *r = &job->request;
+    struct buf spec = {0};
+    if (!r->grammar) return true;
+    if (json_object_set_new(r->grammar, "reasoning", json_boolean(r->prompts[0].in_reasoning)) < 0)
+        return request_no_memory(e);
+    json_write(&spec, r->grammar, 0);
+    bool ok = buf_check(&spec, "the format of the answer", e) &&
+              alula_grammar_create(&job->grammar, job->scheduler->engine, spec.data, spec.len, e);
+    buf_free(&spec);
+    return ok;
+}
+
 /* The request as ids, and what cannot be, refused with numbers. */
 static bool prepare(struct job *job, struct alula_error *e)
 {
@@ -145,7 +175,7 @@ static bool prepare(struct job *job, struct alula_error *e)
     if (n > REQUEST_CHOICES_MAX)
         return err_set(e, ALULA_LIMIT, "the request asks for %d answers, at most %d are given", n,
                        REQUEST_CHOICES_MAX);
-    return true;
+    return make_grammar(job, e);
 }
 
 static struct job *job_create(struct scheduler *s, struct request *r, const char *id, struct alula_error *e)
@@ -191,35 +221,55 @@ static bool admits(struct scheduler *s, int *ret_retry, struct alula_error *e)
                    s->n_open);
 }
 
+/* Whether the engine has anything to do for it. */
+static bool needs_engine(const struct request *r) { return !r->no_answer || r->score_prompt; }
+
+static void tell_at_once(struct job *job)
+{
+    const struct request *r = &job->request;
+    struct reply *reply = job->reply;
+    for (int i = 0; i < r->n_prompts; i++) reply->usage.prompt += (int64_t)r->prompts[i].n;
+    for (int i = 0; i < reply->n_choices; i++) {
+        if (r->echo) job_tell_prompt(job, i);
+        job_tell(job, &(struct reply_event){.kind = REPLY_FINISH, .choice = i, .finish = REPLY_LENGTH});
+    }
+    job_tell(job, &(struct reply_event){.kind = REPLY_END});
+}
+
+/* Hands the job to the scheduler's thread, or only to its client if it is over. Under the lock. */
+static void enter(struct scheduler *s, struct job *job, bool over)
+{
+    s->n_held++;
+    job->held = true;
+    if (job->request.stream) job->status = 200;
+    job_publish(job, over);
+    if (over) return;
+    *s->inbox_end = job;
+    s->inbox_end = &job->next;
+}
+
 bool scheduler_submit(struct scheduler *s, struct request *r, const char *id, const struct job_client *client,
                       struct job **ret, int *ret_retry, struct alula_error *e)
 {
+    bool over = !needs_engine(r);
     pthread_mutex_lock(&s->lock);
-    bool ok = admits(s, ret_retry, e);
+    bool ok = over || admits(s, ret_retry, e);
     if (ok) s->n_open++; /* its place is kept while the prompt is made */
     pthread_mutex_unlock(&s->lock);
-    struct job *job = NULL;
-    if (ok)
-        job = job_create(s, r, id, e);
-    else
+    if (!ok) {
         request_free(r);
+        return false;
+    }
+    struct job *job = job_create(s, r, id, e);
     if (job) {
         job->client = *client;
         job_tell(job, &(struct reply_event){.kind = REPLY_START});
+        if (over) tell_at_once(job);
     }
     pthread_mutex_lock(&s->lock);
-    if (job) {
-        if (job->request.stream) job->status = 200;
-        job_publish(job, false);
-        *s->inbox_end = job;
-        s->inbox_end = &job->next;
-        job->held = true;
-        s->n_held++;
-        pthread_cond_signal(&s->work);
-    } else if (ok) {
-        s->n_open--;
-        pthread_cond_signal(&s->work); /* it may wait for the last one */
-    }
+    if (job) enter(s, job, over);
+    if (!job || over) s->n_open--;
+    pthread_cond_signal(&s->work); /* a new job, or none where one was waited for */
     pthread_mutex_unlock(&s->lock);
     if (job) *ret = job;
     return job != NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "serve/scheduler_internal.h"
 
 /* Snapshots hold the recurrent state, some tens of MB on a big model; reading this many tokens again costs less than
@@ -54,6 +55,7 @@ static struct alula_session_options session_options(const struct lane *lane)
     o.depth = r->depth == ALULA_DEPTH_AUTO ? job->scheduler->options.depth : r->depth;
     o.sampling = r->sampling;
     o.sampling.seed += (uint64_t)(lane->choice % r->n);
+    o.grammar = job->grammar;
     o.stop = (const char *const *)r->stops;
     o.n_stop = r->n_stops;
     return o;
@@ -71,17 +73,27 @@ static void emit(void *arg, const struct toolcall_event *event)
     lane->called = event->kind == TOOLCALL_CALL && !lane->job->request.parallel_calls;
 }
 
-/* Facts of the prompt are told once, by the first of its choices. */
-static void note_start(struct lane *lane)
+/* What the cache has of the prompt. Its facts are told once, by the first of the choices that share it. */
+static bool take_from_cache(struct lane *lane)
 {
     struct job *job = lane->job;
     struct reply *reply = job->reply;
-    if (lane->choice % job->request.n) return;
+    struct alula_cache_hit hit = {.source = "none", .why = ""};
+    struct alula_cache *cache = job->scheduler->cache;
+    if (cache &&
+        !alula_cache_restore(cache, lane->session, lane->prompt->ids, lane->prompt->n, &hit, &lane->error))
+        return false;
+    lane->n_read = lane->n_kept = hit.n;
+    if (lane->choice % job->request.n) return true;
     reply->usage.prompt += (int64_t)lane->prompt->n;
-    if (lane->choice) return;
+    reply->usage.cached += (int64_t)hit.n;
+    if (lane->choice) return true;
+    reply->facts.cache_source = hit.source;
+    reply->facts.cache_why = hit.why;
     reply->facts.queue_s = clock_s() - job->arrived_s;
     reply->facts.max_tokens = job_max_tokens(job, lane->prompt);
     reply->facts.depth = job->request.depth;
+    return true;
 }
 
 bool lane_start(struct lane *lane)
@@ -89,11 +101,13 @@ bool lane_start(struct lane *lane)
     struct job *job = lane->job;
     const struct request_prompt *p = lane->prompt;
     struct alula_session_options o = session_options(lane);
-    if (!alula_session_create(&lane->session, job->scheduler->engine, &o, &lane->error)) return false;
+    if (!alula_session_create(&lane->session, job->scheduler->engine, &o, &lane->error) ||
+        !take_from_cache(lane))
+        return false;
     if (job->request.conversation &&
         !toolcall_create(&lane->reader, job->request.tools, p->in_reasoning, emit, lane, &lane->error))
         return false;
-    note_start(lane);
+    if (job->request.echo) job_tell_prompt(job, lane->choice);
     lane->state = LANE_READING;
     lane->reasons = p->in_reasoning;
     lane->last_turn = find_last_turn(lane);
@@ -112,12 +126,26 @@ void lane_end(struct lane *lane)
 
 /* ---- going on ------------------------------------------------------------------------------------------------------------ */
 
+/* The cache keeps what the session holds now. What it cannot keep is read again one day. */
+static void keep(struct lane *lane)
+{
+    struct alula_error e;
+    struct alula_cache *cache = lane->job->scheduler->cache;
+    if (cache && !alula_cache_store(cache, lane->session, &e))
+        log_at(LOG_WARN, "prompt cache: %s", e.message);
+    lane->n_kept = lane->n_read;
+}
+
 static void take_prompt(struct lane *lane, int n)
 {
     lane->n_read += (size_t)n;
-    if (lane->n_read == lane->prompt->n) lane->state = LANE_ANSWERING;
-    if (lane->n_read == lane->next_stop && lane->state == LANE_READING)
+    if (lane->n_read == lane->prompt->n) {
+        lane->state = LANE_ANSWERING;
+        if (lane->n_read >= lane->n_kept + SNAPSHOT_GAP) keep(lane);
+    } else if (lane->n_read == lane->next_stop) {
+        keep(lane);
         lane->next_stop = find_next_stop(lane);
+    }
 }
 
 /* Reasoning goes from <think> to </think>, both counted. */
@@ -160,6 +188,7 @@ static bool finish(struct lane *lane, enum alula_finish how)
                                               : how == ALULA_STOP ? REPLY_STOP
                                                                   : REPLY_LENGTH});
     note_end(lane);
+    keep(lane);
     lane_end(lane);
     return true;
 }

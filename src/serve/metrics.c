@@ -23,6 +23,20 @@ static void sums(struct buf *out, const char *name, const char *help, double sum
             name, help, name, name, sum, name, (intmax_t)count);
 }
 
+static void cache_numbers(struct buf *out, const struct alula_cache_stats *c)
+{
+    number(out, "cache_memory_bytes", "gauge", "Memory that the prompt cache may take.", (double)c->memory);
+    number(out, "cache_memory_used_bytes", "gauge", "Of it taken.", (double)c->memory_used);
+    number(out, "cache_snapshots", "gauge", "Places at which a session can be taken up.",
+           (double)c->snapshots);
+    number(out, "cache_lookups_total", "counter", "Prompts looked up.", (double)c->lookups);
+    number(out, "cache_hits_total", "counter", "Of them found in part at least.", (double)c->hits);
+    number(out, "cache_evicted_total", "counter", "Snapshots dropped from memory.", (double)c->evicted);
+    number(out, "cache_disk_used_bytes", "gauge", "Bytes of the cache's files.", (double)c->disk_used);
+    number(out, "cache_disk_hits_total", "counter", "Prompts found that read files.", (double)c->hits_disk);
+    number(out, "cache_disk_damaged_total", "counter", "Files that were ignored.", (double)c->disk_damaged);
+}
+
 void scheduler_write_metrics(struct scheduler *scheduler, struct buf *out)
 {
     struct scheduler_stats s;
@@ -48,4 +62,5 @@ void scheduler_write_metrics(struct scheduler *scheduler, struct buf *out)
     sums(out, "decode_seconds", "Writing of answers.", s.decode_s, s.finished);
     number(out, "session_memory_bytes", "gauge", "Memory that sessions may take together.", (double)s.memory);
     number(out, "session_memory_used_bytes", "gauge", "Of it reserved.", (double)s.memory_used);
+    cache_numbers(out, &s.cache);
 }

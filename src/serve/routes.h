@@ -16,8 +16,8 @@ struct site {
 
 struct route {
     const char *method, *path; /* a dialect's: "POST" and its own */
-    bool beginning; /* path is but the beginning of the whole one */
-    bool open;      /* no key is asked for */
+    bool beginning;            /* path is but the beginning of the whole one */
+    bool open;                 /* no key is asked for */
     /* One of the two: a dialect whose requests the scheduler answers, or a function that answers at once. body is NULL
      * for GET, else an object; path the whole path. */
     const struct dialect *dialect;

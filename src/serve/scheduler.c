@@ -294,6 +294,8 @@ bool scheduler_create(struct scheduler **ret, const struct alula_engine *engine,
     s->jobs = mem_zalloc((size_t)(options->parallel + options->queue), sizeof *s->jobs);
     bool ok = s->jobs || err_set(e, ALULA_NOMEM, "out of memory for the scheduler");
     ok = ok && alula_batch_create(&s->batch, engine, &bo, e);
+    const struct alula_cache_options co = {.memory = options->cache_memory, .dir = options->cache_dir};
+    if (ok && options->cache_memory) ok = alula_cache_create(&s->cache, engine, &co, e);
     int rc = ok ? pthread_create(&s->thread, NULL, serve, s) : 0;
     if (rc) ok = err_set(e, ALULA_IO, "cannot start the scheduler's thread: %s", strerror(rc));
     s->started = ok;
@@ -325,6 +327,7 @@ void scheduler_free(struct scheduler *s)
 {
     if (!s) return;
     alula_batch_free(s->batch);
+    alula_cache_free(s->cache);
     mem_free(s->jobs);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->work);
@@ -337,4 +340,5 @@ void scheduler_describe(struct scheduler *s, struct scheduler_stats *ret)
     *ret = s->stats;
     ret->open = s->n_held;
     pthread_mutex_unlock(&s->lock);
+    if (s->cache) alula_cache_describe(s->cache, &ret->cache);
 }

@@ -46,6 +46,7 @@ struct scheduler_stats {
     int64_t cycles, drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
     double queue_s, prefill_s, decode_s, first_token_s; /* sums over finished requests */
     size_t memory, memory_used;                         /* of sessions: budget, and reserved now */
+    struct alula_cache_stats cache;                     /* zero without one */
 };
 void scheduler_describe(struct scheduler *s, struct scheduler_stats *ret);
 /* The same as Prometheus text. */

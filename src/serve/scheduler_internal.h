@@ -21,6 +21,7 @@ struct lane {
     struct toolcall *reader; /* NULL: the text is all content */
     size_t bytes;            /* reserved for the session */
     size_t n_read;           /* tokens of the prompt that the session holds */
+    size_t n_kept;           /* of them the cache has */
     size_t next_stop;        /* where reading pauses next, so that the cache can keep what is held there */
     size_t last_turn;        /* where the last whole turn of the prompt ends; 0 = nowhere */
     bool reasons;            /* the next token is part of the reasoning */
@@ -88,6 +89,7 @@ void lane_end(struct lane *lane); /* frees the session; the lane is over */
 
 /* Outside the lock: tells an event to the reply, bytes gather in job->fresh. */
 void job_tell(struct job *job, const struct reply_event *event);
+void job_tell_prompt(struct job *job, int choice); /* its own text, for requests that want it repeated */
 void job_fail(struct job *job, int status, const struct alula_error *error);
 /* Under the lock: hands fresh bytes over and wakes the client. over: there will be no more. */
 void job_publish(struct job *job, bool over);
