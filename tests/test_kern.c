@@ -198,12 +198,17 @@ static void test_accum(void **state)
     static const enum dtype kinds[] = {DT_F32, DT_F16, DT_BF16};
     (void)state;
     for (int round = 0; round < 30; round++) {
-        struct matrix m = {.type = kinds[round % 3], .rows = 1 + rnd() % 20, .cols = 1 + rnd() % 300};
-        int n = 1 + (int)(rnd() % 4);
+        struct matrix m = {.type = kinds[round % 3], .rows = 1 + rnd() % 40, .cols = 1 + rnd() % 300};
+        int n = 1 + (int)(rnd() % 9);
         uint32_t r0 = rnd() % m.rows;
         float *a = rnd_array((size_t)n * m.rows), *row = malloc(m.cols * sizeof *row);
         matrix_fill(&m);
-        float *want = calloc((size_t)n * m.cols, sizeof *want);
+        float *before = rnd_array((size_t)n * m.cols), *want = malloc((size_t)n * m.cols * sizeof *want);
+        float some[9], *shrink = round % 2 ? some : NULL;
+        for (int j = 0; j < n; j++) some[j] = rnd_f32();
+        for (int j = 0; j < n; j++)
+            for (uint32_t c = 0; c < m.cols; c++)
+                want[j * m.cols + c] = before[j * m.cols + c] * (shrink ? some[j] : 1);
         for (uint32_t r = r0; r < m.rows; r++) {
             matrix_row_f32(&m, r, row);
             for (int j = 0; j < n; j++)
@@ -215,17 +220,17 @@ static void test_accum(void **state)
         for (int i = -1; i < n_simd; i++) {
             const struct kern *k = i < 0 ? &ref : &simd[i];
             float *y = guarded((size_t)n * m.cols);
-            memset(y, 0, sizeof *y * n * m.cols);
-            k->mat_accum(&m, r0, m.rows, a, m.rows, n, y, m.cols);
+            memcpy(y, before, sizeof *y * (size_t)n * m.cols);
+            k->mat_accum(&m, r0, m.rows, a, m.rows, n, shrink, y, m.cols);
             assert_bits(y, want, (size_t)n * m.cols, k->name);
             drop_guarded(y, (size_t)n * m.cols);
         }
         matrix_drop(&m);
-        free(a), free(row), free(want);
+        free(a), free(row), free(want), free(before);
     }
 }
 
-/* op 0..7 on fresh copies of the same input: a is changed in place or read, out receives. */
+/* op 0..9 on fresh copies of the same input: a is changed in place or read, out receives. */
 static void run_array_op(const struct kern *k, int op, const float *a, const float *b, float *out, size_t n)
 {
     memcpy(out, a, n * sizeof *out);
@@ -235,8 +240,19 @@ static void run_array_op(const struct kern *k, int op, const float *a, const flo
     case 2: k->silu_mul(out, a, b, n); break;
     case 3: k->sigmoid_mul(out, a, b, n); break;
     case 4: k->softmax(out, n); break;
-    case 5: k->axpy(0.37f, b, out, n); break;
-    case 6: k->rms_norm(out, a, b, n, 1e-6f); break;
+    case 5: k->rms_norm(out, a, b, n, 1e-6f); break;
+    case 6: {
+        float max = b[0], sum = 3, shrink = k->softmax_block(out, n, 0.3f, &max, &sum);
+        const float said[3] = {max, sum, shrink};
+        memcpy(out, said, sizeof *out * (n < 3 ? n : 3));
+        break;
+    }
+    case 7: k->f16_from((uint16_t *)out, a, n); break;
+    case 8: {
+        float max = -INFINITY, sum = 0;
+        k->softmax_block(out, n, 0.3f, &max, &sum);
+        break;
+    }
     default: out[0] = k->dot(a, b, n);
     }
 }
@@ -247,7 +263,7 @@ static void test_arrays(void **state)
     for (size_t n = 1; n <= 70; n++) {
         float *a = rnd_array(n), *b = rnd_array(n);
         for (size_t i = 0; i < n; i += 5) a[i] *= 40;
-        for (int op = 0; op < 8; op++) {
+        for (int op = 0; op < 10; op++) {
             float *want = guarded(n);
             run_array_op(&ref, op, a, b, want, n);
             for (int i = 0; i < n_simd; i++) {
@@ -272,21 +288,25 @@ static void test_array_values(void **state)
     float *a = rnd_array(N), *b = rnd_array(N), out[N];
     double sum = 0, square = 0;
     for (int i = 0; i < N; i++) sum += exp((double)a[i]), square += (double)a[i] * a[i];
-    for (int op = 1; op < 7; op++) {
+    for (int op = 1; op < 6; op++) {
         run_array_op(&ref, op, a, b, out, N);
         for (int i = 0; i < N; i++) {
             double x = a[i], gate = 1 / (1 + exp(-x));
-            double want[] = {0,
-                             x * gate,
-                             x * gate * b[i],
-                             b[i] * gate,
-                             exp(x) / sum,
-                             x + (double)0.37f * b[i],
-                             x / sqrt(square / N + 1e-6) * b[i]};
+            double want[] = {0,           x * gate,     x * gate * b[i],
+                             b[i] * gate, exp(x) / sum, x / sqrt(square / N + 1e-6) * b[i]};
             if (!(fabs(out[i] - want[op]) <= 1e-6 * (1 + fabs(want[op]))))
                 fail_msg("op %d [%d] is %.9g, expected %.9g", op, i, (double)out[i], want[op]);
         }
     }
+    /* A running softmax over 16 and 21 values: what it says brings the first ones to the same scale. */
+    float max = -INFINITY, total = 0, shrink;
+    memcpy(out, a, sizeof out);
+    ref.softmax_block(out, 16, 0.5f, &max, &total);
+    shrink = ref.softmax_block(out + 16, N - 16, 0.5f, &max, &total);
+    sum = 0;
+    for (int i = 0; i < N; i++) sum += exp(0.5 * (double)a[i]);
+    for (int i = 0; i < N; i++)
+        assert_true(fabs(out[i] / total * (i < 16 ? shrink : 1) - exp(0.5 * (double)a[i]) / sum) < 1e-6);
     float large[3] = {1000, 999, -1000};
     ref.softmax(large, 3);
     assert_close(large, (const float[]){0.7310586f, 0.2689414f, 0}, 3, 1e-6, "softmax of large values");

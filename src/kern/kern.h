@@ -38,10 +38,11 @@ struct kern {
      * up to 64 activation rows. */
     void (*mat_rows)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *x, size_t ldx, int n,
                      float *y, size_t ldy);
-    /* y[j][c] += a[j*lda + r] * W[r][c] for r from r0 up to r1, one after the other: attention's sum of
-     * values. y: [n], ldy. */
+    /* y[j][c] = shrink[j]*y[j][c] (NULL: as it is), then y[j][c] += a[j*lda + r] * W[r][c] for r from r0 up to r1,
+     * one after the other: attention's sum of values. y: [n], ldy. */
     void (*mat_accum)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
-                      float *y, size_t ldy);
+                      const float *shrink, float *y, size_t ldy);
+    void (*f16_from)(uint16_t *out, const float *x, size_t n); /* nearest, ties to even */
 
     /* Fast mode. Activations as int8: group g of x[cols] goes to out[g*ldx], so that a batch of n rows is
      * [q8_count(cols)][ldx] with row j at x + j. scale = max|x|/127, codes rounded half to even. */
@@ -54,7 +55,6 @@ struct kern {
                         int n, float *y, size_t ldy);
 
     float (*dot)(const float *a, const float *b, size_t n);
-    void (*axpy)(float a, const float *x, float *y, size_t n); /* y += a*x */
     /* out = x * (1/sqrt(x.x/n + eps)) * gain; out may be x. */
     void (*rms_norm)(float *out, const float *x, const float *gain, size_t n, float eps);
 
@@ -65,6 +65,9 @@ struct kern {
     void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);   /* silu(gate) * up */
     void (*sigmoid_mul)(float *out, const float *gate, const float *x, size_t n); /* x / (1 + exp(-gate)) */
     void (*softmax)(float *x, size_t n);                                          /* n >= 1 */
+    /* The next n values of a running softmax: x = e^(scale*x - max) with *max, the largest so far, brought up to date;
+     * *sum likewise. Returns e^(old max - new max), by which what was summed before is to be multiplied. */
+    float (*softmax_block)(float *x, size_t n, float scale, float *max, float *sum);
 
     /* One head of the gated delta rule, state S[dk][dv] (key index first). Applies n_folds steps in order to
      * src, writes the result to dst (NULL: nowhere; src: in place), then reads it: p = S^T k, w = S^T q (k

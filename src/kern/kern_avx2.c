@@ -60,6 +60,15 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
     }
 }
 
+static void f16_from(uint16_t *out, const float *x, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(out + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+    for (; i < n; i++) out[i] = f32_to_f16(x[i]);
+}
+
 /* Fast mode. Lanes are rows, 8 at a time: 16 bytes of each row are loaded and turned in registers, so that
  * vector d holds the d-th four bytes of every row. vpmaddubsw multiplies them with four activations broadcast
  * from memory. Its 16-bit sums hold 8 products of a four-bit weight (15 * 127 * 2 * 8 < 32768); wider codes
@@ -410,5 +419,6 @@ static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const s
 void kern_init_avx2(struct kern *k)
 {
     body_init(k);
+    k->f16_from = f16_from;
     k->mat_rows_q8 = mat_rows_q8;
 }

@@ -23,6 +23,8 @@ enum {
     WROWS = LANES > 4 ? 4 : 2, /* weight rows multiplied side by side: independent chains of additions */
     XTILE = LANES > 8 ? 4 : 1, /* activation rows beside them */
     XROWS = 64,                /* activation rows that share one decoding */
+    AROWS = 16,                /* rows that mat_accum decodes at a time */
+    YTILE = LANES > 8 ? 4 : 2, /* rows and vectors of results that stay in registers meanwhile */
 };
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
@@ -181,26 +183,52 @@ static void mat_rows(const struct matrix *w, uint32_t r0, uint32_t r1, const flo
 
 static inline void axpy(float a, const float *x, float *y, size_t n) { MAP(y, n, AT(y) + a * AT(x)); }
 
-/* y += a[0]*rows[0] + a[1]*rows[1] + ..., added one after the other. */
-static inline void axpy_four(const float *a, float (*rows)[BLOCK], float *y, size_t n)
+/* y[j] += a[j][0]*rows[0] + a[j][1]*rows[1] + ..., one after the other, for n rows of y and cols vectors. */
+static inline __attribute__((always_inline)) void accum_tile(float (*rows)[BLOCK], uint32_t n_rows,
+                                                             const float *a, size_t lda, float *y, size_t ldy,
+                                                             uint32_t c, const int n, const int cols)
 {
-    MAP(y, n,
-        (((AT(y) + a[0] * AT(rows[0])) + a[1] * AT(rows[1])) + a[2] * AT(rows[2])) + a[3] * AT(rows[3]));
+    vf acc[YTILE][YTILE];
+    UNROLL for (int j = 0; j < n; j++) UNROLL for (int v = 0; v < cols; v++) acc[j][v] =
+        vload(y + j * ldy + c + v * LANES);
+    for (uint32_t i = 0; i < n_rows; i++) {
+        UNROLL for (int v = 0; v < cols; v++)
+        {
+            vf row = vload(rows[i] + c + v * LANES);
+            UNROLL for (int j = 0; j < n; j++) acc[j][v] += a[j * lda + i] * row;
+        }
+    }
+    UNROLL for (int j = 0; j < n; j++) UNROLL for (int v = 0; v < cols; v++)
+        vstore(y + j * ldy + c + v * LANES, acc[j][v]);
+}
+
+/* Columns [0, len) of y for n_rows decoded rows. */
+static void accum_block(float (*rows)[BLOCK], uint32_t n_rows, const float *a, size_t lda, int n, float *y,
+                        size_t ldy, uint32_t len)
+{
+    const uint32_t wide = YTILE * LANES;
+    uint32_t c = 0;
+    for (; c + wide <= len; c += wide) {
+        int j = 0;
+        for (; j + YTILE <= n; j += YTILE)
+            accum_tile(rows, n_rows, a + j * lda, lda, y + j * ldy, ldy, c, YTILE, YTILE);
+        for (; j < n; j++) accum_tile(rows, n_rows, a + j * lda, lda, y + j * ldy, ldy, c, 1, YTILE);
+    }
+    for (int j = 0; c < len && j < n; j++)
+        for (uint32_t i = 0; i < n_rows; i++) axpy(a[j * lda + i], rows[i] + c, y + j * ldy + c, len - c);
 }
 
 static void mat_accum(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
-                      float *y, size_t ldy)
+                      const float *shrink, float *y, size_t ldy)
 {
-    float rows[4][BLOCK];
+    float rows[AROWS][BLOCK];
+    for (int j = 0; shrink && j < n; j++) MAP(y + j * ldy, w->cols, AT(y + j * ldy) * shrink[j]);
     for (uint32_t c = 0; c < w->cols; c += BLOCK) {
-        uint32_t len = w->cols - c < BLOCK ? w->cols - c : BLOCK, r = r0;
-        for (; r + 4 <= r1; r += 4) {
-            for (uint32_t i = 0; i < 4; i++) decode(w, r + i, c, len, rows[i]);
-            for (int j = 0; j < n; j++) axpy_four(a + j * lda + r, rows, y + j * ldy + c, len);
-        }
-        for (; r < r1; r++) {
-            decode(w, r, c, len, rows[0]);
-            for (int j = 0; j < n; j++) axpy(a[j * lda + r], rows[0], y + j * ldy + c, len);
+        uint32_t len = w->cols - c < BLOCK ? w->cols - c : BLOCK;
+        for (uint32_t r = r0; r < r1; r += AROWS) {
+            uint32_t some = r1 - r < AROWS ? r1 - r : AROWS;
+            for (uint32_t i = 0; i < some; i++) decode(w, r + i, c, len, rows[i]);
+            accum_block(rows, some, a + r, lda, n, y + c, ldy, len);
         }
     }
 }
@@ -252,6 +280,26 @@ static void softmax(float *x, size_t n)
             vload_n(x + i + v * LANES, n - i - v * LANES);
     float sum = fold_sums(acc);
     MAP(x, n, AT(x) / sum);
+}
+
+static float softmax_block(float *x, size_t n, float scale, float *max, float *sum)
+{
+    vf acc[VECS] = {{0}}, best = vset(*max);
+    float top = *max;
+    size_t i = 0;
+
+    MAP(x, n, AT(x) * scale);
+    for (; i + LANES <= n; i += LANES) best = vselect(vload(x + i) > best, vload(x + i), best);
+    for (; i < n; i++) top = x[i] > top ? x[i] : top;
+    for (i = 0; i < LANES; i++) top = best[i] > top ? best[i] : top;
+    MAP(x, n, vexp(AT(x) - top));
+    for (i = 0; i < n; i += SUMS)
+        UNROLL for (size_t v = 0; v < VECS; v++) if (i + v * LANES < n) acc[v] +=
+            vload_n(x + i + v * LANES, n - i - v * LANES);
+    vf shrink = vexp(vset(*max - top));
+    *sum = *sum * shrink[0] + fold_sums(acc);
+    *max = top;
+    return shrink[0];
 }
 
 enum { TILE = 4 }; /* vectors of value columns whose sums stay in registers */
@@ -360,13 +408,13 @@ static void body_init(struct kern *k)
     k->mat_rows = mat_rows;
     k->mat_accum = mat_accum;
     k->dot = dot;
-    k->axpy = axpy;
     k->rms_norm = rms_norm;
     k->exp_inplace = exp_inplace;
     k->silu = silu;
     k->silu_mul = silu_mul;
     k->sigmoid_mul = sigmoid_mul;
     k->softmax = softmax;
+    k->softmax_block = softmax_block;
     k->delta_pass = delta_pass;
     k->q8_from = q8_from;
 }

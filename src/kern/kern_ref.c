@@ -31,8 +31,14 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
                       out);
 }
 
+static void f16_from(uint16_t *out, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) out[i] = f32_to_f16(x[i]);
+}
+
 void kern_init_ref(struct kern *k)
 {
     body_init(k);
+    k->f16_from = f16_from;
     k->mat_rows_q8 = mat_rows_q8_plain;
 }

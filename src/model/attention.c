@@ -15,11 +15,6 @@ struct attention_work {
     bool queries; /* else keys and values alone */
 };
 
-static float *cache_entry(const struct model *m, const struct state *s, float *cache, int head, int entry)
-{
-    return cache + ((size_t)head * (size_t)s->kv_capacity + (size_t)entry) * (size_t)m->config->head_dim;
-}
-
 /* Turns the pairs (j, j + half) by the row's angles; the dimensions behind them stay. */
 static void rotate(const float *rope, int half, float *x)
 {
@@ -40,6 +35,15 @@ static void query_prepare(const struct forward *f, const struct attention_weight
     rotate(f->rope + (size_t)r * (size_t)m->config->rotary_dim, m->config->rotary_dim / 2, q);
 }
 
+static void cache_write(const struct model *m, void *entry, const float *x)
+{
+    size_t d = (size_t)m->config->head_dim;
+    if (m->kv_type == DT_F16)
+        m->kern.f16_from(entry, x, d);
+    else
+        memcpy(entry, x, d * sizeof(float));
+}
+
 static void key_value_append(const struct forward *f, int layer, const struct attention_weights *w, int r,
                              int head)
 {
@@ -47,10 +51,11 @@ static void key_value_append(const struct forward *f, int layer, const struct at
     const struct row *row = &f->rows[r];
     const struct layer_state *ls = &row->state->layers[layer];
     size_t d = (size_t)m->config->head_dim, at = (size_t)r * (size_t)m->kv_width + (size_t)head * d;
-    float *k = cache_entry(m, row->state, ls->k, head, row->entry);
-    m->kern.rms_norm(k, f->proj[1] + at, w->k_norm.gain, d, (float)m->config->rms_eps);
+    float *k = f->proj[1] + at;
+    m->kern.rms_norm(k, k, w->k_norm.gain, d, (float)m->config->rms_eps);
     rotate(f->rope + (size_t)r * (size_t)m->config->rotary_dim, m->config->rotary_dim / 2, k);
-    memcpy(cache_entry(m, row->state, ls->v, head, row->entry), f->proj[2] + at, d * sizeof(float));
+    cache_write(m, state_entry(row->state, ls->k, head, row->entry), k);
+    cache_write(m, state_entry(row->state, ls->v, head, row->entry), f->proj[2] + at);
 }
 
 static void prepare_job(void *arg, int thread, int n_threads)
@@ -71,119 +76,164 @@ static void prepare_job(void *arg, int thread, int n_threads)
     }
 }
 
-/* Query heads [h0, h0+n) of row r, which share key/value head kv, take in the block of entries [b0,
- * b0+n_keys). */
-static void block_take(const struct forward *f, int layer, int r, int kv, int h0, int n, int b0, int n_keys,
-                       float *scores)
-{
-    const struct model *m = f->model;
-    const struct config *c = m->config;
-    const struct state *s = f->rows[r].state;
-    size_t d = (size_t)c->head_dim, at = (size_t)r * (size_t)m->q_width + (size_t)h0 * d;
-    struct matrix cache = {.type = DT_F32, .rows = (uint32_t)n_keys, .cols = (uint32_t)d};
-    float *o = f->o + at, *running = f->running + ((size_t)r * (size_t)c->n_heads + (size_t)h0) * 2;
-    float scale = 1.0f / sqrtf((float)d);
+/* Queries that take in a block of the cache together: all heads of one row that share its keys, or one head of several
+ * rows of a sequence. */
+struct tile {
+    const struct state *state;
+    int layer, kv;
+    size_t at, step; /* in f->q and f->o: the first query, and from one to the next */
+    int n;
+};
 
-    cache.data = cache_entry(m, s, s->layers[layer].k, kv, b0);
-    m->kern.mat_rows(&cache, 0, (uint32_t)n_keys, f->q + at, d, n, scores, KEYS_BLOCK);
-    for (int h = 0; h < n; h++) {
-        float *p = scores + (size_t)h * KEYS_BLOCK, *acc = o + (size_t)h * d, *max = running + 2 * h,
-              *sum = max + 1;
-        float top = *max, shrink, total = 0;
-        for (int j = 0; j < n_keys; j++) {
-            p[j] *= scale;
-            if (p[j] > top) top = p[j];
-        }
-        for (int j = 0; j < n_keys; j++) p[j] -= top;
-        shrink = *max - top;
-        m->kern.exp_inplace(p, (size_t)n_keys);
-        m->kern.exp_inplace(&shrink, 1);
-        for (int j = 0; j < n_keys; j++) total += p[j];
-        *sum = *sum * shrink + total;
-        *max = top;
-        for (size_t j = 0; j < d; j++) acc[j] *= shrink;
-    }
-    cache.data = cache_entry(m, s, s->layers[layer].v, kv, b0);
-    m->kern.mat_accum(&cache, 0, (uint32_t)n_keys, scores, KEYS_BLOCK, n, o, d);
+/* Maximum and sum of the softmax of a tile's query i. */
+static float *running(const struct forward *f, const struct tile *t, int i)
+{
+    return f->running + 2 * ((t->at + (size_t)i * t->step) / (size_t)f->model->config->head_dim);
 }
 
-static void heads_begin(const struct forward *f, int r, int h0, int n)
+static void tile_begin(const struct forward *f, const struct tile *t)
 {
-    const struct config *c = f->model->config;
-    size_t d = (size_t)c->head_dim;
-    memset(f->o + (size_t)r * (size_t)f->model->q_width + (size_t)h0 * d, 0, (size_t)n * d * sizeof(float));
-    for (int h = h0; h < h0 + n; h++) {
-        float *running = f->running + ((size_t)r * (size_t)c->n_heads + (size_t)h) * 2;
-        running[0] = -INFINITY;
-        running[1] = 0;
+    for (int i = 0; i < t->n; i++) {
+        memset(f->o + t->at + (size_t)i * t->step, 0, (size_t)f->model->config->head_dim * sizeof(float));
+        running(f, t, i)[0] = -INFINITY;
+        running(f, t, i)[1] = 0;
     }
+}
+
+/* Queries [i0, i1) take in entries [b0, b0+n_keys). */
+static void tile_take(const struct forward *f, const struct tile *t, int i0, int i1, int b0, int n_keys,
+                      int thread)
+{
+    const struct kern *kern = &f->model->kern;
+    const struct layer_state *ls = &t->state->layers[t->layer];
+    size_t d = (size_t)f->model->config->head_dim, at = t->at + (size_t)i0 * t->step;
+    float *scores = forward_scratch(f, thread), *shrink = scores + (size_t)t->n * KEYS_BLOCK,
+          scale = 1.0f / sqrtf((float)d);
+    struct matrix cache = {.type = f->model->kv_type, .rows = (uint32_t)n_keys, .cols = (uint32_t)d};
+
+    forward_bytes(f, thread, 2 * matrix_bytes(&cache));
+    cache.data = state_entry(t->state, ls->k, t->kv, b0);
+    kern->mat_rows(&cache, 0, cache.rows, f->q + at, t->step, i1 - i0, scores, KEYS_BLOCK);
+    for (int i = i0; i < i1; i++) {
+        float *run = running(f, t, i);
+        shrink[i - i0] =
+            kern->softmax_block(scores + (size_t)(i - i0) * KEYS_BLOCK, cache.rows, scale, run, run + 1);
+    }
+    cache.data = state_entry(t->state, ls->v, t->kv, b0);
+    kern->mat_accum(&cache, 0, cache.rows, scores, KEYS_BLOCK, i1 - i0, shrink, f->o + at, t->step);
 }
 
 /* Divides by the softmax's sum and applies the gate. */
-static void heads_end(const struct forward *f, int r, int h0, int n)
+static void tile_end(const struct forward *f, const struct tile *t)
 {
-    const struct config *c = f->model->config;
-    size_t d = (size_t)c->head_dim;
-    for (int h = h0; h < h0 + n; h++) {
-        size_t at = (size_t)r * (size_t)f->model->q_width + (size_t)h * d;
-        float *o = f->o + at, r_sum = 1.0f / f->running[((size_t)r * (size_t)c->n_heads + (size_t)h) * 2 + 1];
+    size_t d = (size_t)f->model->config->head_dim;
+    for (int i = 0; i < t->n; i++) {
+        size_t at = t->at + (size_t)i * t->step;
+        float *o = f->o + at, r_sum = 1.0f / running(f, t, i)[1];
         for (size_t j = 0; j < d; j++) o[j] *= r_sum;
         f->model->kern.sigmoid_mul(f->y + at, f->proj[0] + 2 * at + d, o, d);
     }
 }
 
-/* A thread's share: items (key/value head, row, query head of the group), numbered in this order. Those of
- * one key/value head go over the cache together. */
-struct share {
-    int begin, end; /* of the items of one key/value head */
-    int group;
-};
-
-static bool share_heads(const struct share *s, int r, int *h0, int *n)
+/* Query heads [h0, h1) of row r, all of one key/value head. */
+static struct tile tile_of_heads(const struct forward *f, int layer, int r, int h0, int h1)
 {
-    int begin = r * s->group, end = begin + s->group;
-    if (begin < s->begin) begin = s->begin;
-    if (end > s->end) end = s->end;
-    *h0 = begin - r * s->group;
-    *n = end - begin;
-    return *n > 0;
+    const struct config *c = f->model->config;
+    size_t d = (size_t)c->head_dim;
+    return (struct tile){f->rows[r].state,
+                         layer,
+                         h0 / (c->n_heads / c->n_kv_heads),
+                         ((size_t)r * (size_t)c->n_heads + (size_t)h0) * d,
+                         d,
+                         h1 - h0};
 }
 
-static void share_run(const struct forward *f, int layer, int kv, struct share s, int thread)
+/* At most VERIFY_ROWS_MAX rows: items (key/value head, row, query head), numbered in this order. Those of one key/value
+ * head go over the cache together, block by block. */
+static void few_rows_run(const struct forward *f, int layer, int kv, int begin, int end, int thread)
 {
-    float *scores = forward_scratch(f, thread);
-    int r0 = s.begin / s.group, r1 = (s.end + s.group - 1) / s.group, last = 0, h0, n;
-    for (int r = r0; r < r1; r++) {
-        if (share_heads(&s, r, &h0, &n)) heads_begin(f, r, kv * s.group + h0, n);
+    int group = f->model->config->n_heads / f->model->config->n_kv_heads, r0 = begin / group;
+    struct tile tiles[VERIFY_ROWS_MAX];
+    int n = 0, last = 0;
+    for (int r = r0; r * group < end; r++, n++) {
+        int h0 = begin > r * group ? begin - r * group : 0,
+            h1 = end < (r + 1) * group ? end - r * group : group;
+        tiles[n] = tile_of_heads(f, layer, r, kv * group + h0, kv * group + h1);
+        tile_begin(f, &tiles[n]);
         if (f->rows[r].entry > last) last = f->rows[r].entry;
     }
-    forward_bytes(f, thread, 2 * ((size_t)last + 1) * (size_t)f->model->config->head_dim * sizeof(float));
-    for (int b0 = 0; b0 <= last; b0 += KEYS_BLOCK) {
-        for (int r = r0; r < r1; r++) {
-            int n_keys = f->rows[r].entry + 1 - b0;
-            if (n_keys > KEYS_BLOCK) n_keys = KEYS_BLOCK;
-            if (n_keys > 0 && share_heads(&s, r, &h0, &n))
-                block_take(f, layer, r, kv, kv * s.group + h0, n, b0, n_keys, scores);
+    for (int b0 = 0; b0 <= last; b0 += KEYS_BLOCK)
+        for (int i = 0; i < n; i++) {
+            int n_keys = f->rows[r0 + i].entry + 1 - b0;
+            if (n_keys > 0)
+                tile_take(f, &tiles[i], 0, tiles[i].n, b0, n_keys < KEYS_BLOCK ? n_keys : KEYS_BLOCK, thread);
+        }
+    for (int i = 0; i < n; i++) tile_end(f, &tiles[i]);
+}
+
+/* Rows [r0, r1) of one sequence, which follow each other, with query head h. Those that see a whole block take it in
+ * together. */
+static void many_rows_run(const struct forward *f, int layer, int h, int r0, int r1, int thread)
+{
+    struct tile t = tile_of_heads(f, layer, r0, h, h + 1);
+    int first = f->rows[r0].entry, n = r1 - r0;
+    t.step = (size_t)f->model->q_width;
+    t.n = n;
+    tile_begin(f, &t);
+    for (int b0 = 0; b0 < first + n; b0 += KEYS_BLOCK) {
+        int i = b0 > first ? b0 - first : 0; /* the first row that sees anything of it */
+        for (; i < n && first + i + 1 - b0 < KEYS_BLOCK; i++)
+            tile_take(f, &t, i, i + 1, b0, first + i + 1 - b0, thread);
+        if (i < n) tile_take(f, &t, i, n, b0, KEYS_BLOCK, thread);
+    }
+    tile_end(f, &t);
+}
+
+/* Items (query head, row): tiles end where a sequence, a head or the thread's share does. */
+static void attend_many(const struct attention_work *work, int thread, int n_threads)
+{
+    const struct forward *f = work->f;
+    int begin, end, n = f->n_rows;
+    pool_share(f->model->config->n_heads * n, 1, thread, n_threads, &begin, &end);
+    while (begin < end) {
+        int r0 = begin % n, limit = n - r0 < end - begin ? n - r0 : end - begin, count = 1;
+        while (count < limit && count < QUERY_TILE && f->rows[r0 + count].state == f->rows[r0].state) count++;
+        many_rows_run(f, work->layer, begin / n, r0, r0 + count, thread);
+        begin += count;
+    }
+}
+
+static void attend_few(const struct attention_work *work, int thread, int n_threads)
+{
+    const struct forward *f = work->f;
+    const struct config *c = f->model->config;
+    int group = c->n_heads / c->n_kv_heads, items = f->n_rows * group, begin, end;
+    pool_share(items * c->n_kv_heads, 1, thread, n_threads, &begin, &end);
+    for (int kv = begin / items; kv < c->n_kv_heads && kv * items < end; kv++) {
+        int from = begin > kv * items ? begin - kv * items : 0,
+            to = end - kv * items < items ? end - kv * items : items;
+        while (from < to) {
+            int next = (from / group + VERIFY_ROWS_MAX) * group;
+            few_rows_run(f, work->layer, kv, from, next < to ? next : to, thread);
+            from = next;
         }
     }
-    for (int r = r0; r < r1; r++)
-        if (share_heads(&s, r, &h0, &n)) heads_end(f, r, kv * s.group + h0, n);
+}
+
+/* A prompt: more rows than a verification has, the first ones of one sequence. */
+static bool is_prompt(const struct forward *f)
+{
+    return f->n_rows > VERIFY_ROWS_MAX && f->rows[0].state == f->rows[VERIFY_ROWS_MAX].state;
 }
 
 static void attend_job(void *arg, int thread, int n_threads)
 {
     const struct attention_work *work = arg;
-    const struct forward *f = work->f;
-    const struct config *c = f->model->config;
-    int group = c->n_heads / c->n_kv_heads, items = f->n_rows * group, begin, end;
-    forward_do(f, thread, PROFILE_ATTEND);
-    pool_share(items * c->n_kv_heads, 1, thread, n_threads, &begin, &end);
-    for (int kv = begin / items; kv < c->n_kv_heads && kv * items < end; kv++) {
-        struct share s = {.begin = begin - kv * items, .end = end - kv * items, .group = group};
-        if (s.begin < 0) s.begin = 0;
-        if (s.end > items) s.end = items;
-        share_run(f, work->layer, kv, s, thread);
-    }
+    forward_do(work->f, thread, PROFILE_ATTEND);
+    if (is_prompt(work->f))
+        attend_many(work, thread, n_threads);
+    else
+        attend_few(work, thread, n_threads);
 }
 
 void attention_append(struct forward *f, int layer)

@@ -52,6 +52,7 @@ static bool model_derive(struct model *m)
     m->channels = 2 * m->key_width + m->value_width;
     m->q_width = c->n_heads * c->head_dim;
     m->kv_width = c->n_kv_heads * c->head_dim;
+    m->kv_type = m->mode == MODEL_FAST ? DT_F16 : DT_F32;
     m->slots = c->n_experts > 0 ? c->experts_per_tok + 1 : 1;
     m->inter = c->moe_inter > c->shared_inter ? c->moe_inter : c->shared_inter;
     if (c->dense_inter > m->inter) m->inter = c->dense_inter;

@@ -65,7 +65,8 @@ void state_load_snapshot(struct state *s, int len, bool head, const void *from);
 bool state_equal(struct state *a, struct state *b);       /* bit for bit, MTP cache included */
 const float *state_recurrent(struct state *s, int layer); /* [lin_v_heads][lin_k_dim][lin_v_dim] */
 const float *state_conv(struct state *s, int layer);      /* [conv_kernel - 1][channels], oldest first */
-/* Of one head: [state_len][head_dim]. Layer n_layers is the MTP head's, with state_mtp_len entries. */
+/* Of one head: [state_len][head_dim], in exact mode alone. Layer n_layers is the MTP head's, with state_mtp_len
+ * entries. */
 const float *state_keys(const struct state *s, int layer, int kv_head);
 const float *state_values(const struct state *s, int layer, int kv_head);
 

@@ -32,6 +32,7 @@ struct model {
     int channels;               /* delta net: q, k and v side by side, as the convolution sees them */
     int key_width, value_width; /* delta net: all key heads, all value heads */
     int q_width, kv_width;      /* attention: all query heads, all key/value heads */
+    enum dtype kv_type;         /* of keys and values in the caches: DT_F32, in fast mode DT_F16 */
     int slots;                  /* experts of a row: experts_per_tok and the shared one; dense: 1 */
     int inter;                  /* widest hidden layer of any expert or dense MLP */
     struct arena arena;
@@ -42,7 +43,7 @@ struct model {
 /* One layer's part. Attention (and the head): keys and values. Delta net: recurrent state S and convolution
  * window from before the pending rows, and what the pending rows will do to them. */
 struct layer_state {
-    float *k, *v;         /* [n_kv_heads][kv_capacity][head_dim]; keys after norm and RoPE */
+    void *k, *v;          /* [n_kv_heads][kv_capacity][head_dim] of kv_type; keys after norm and RoPE */
     float *s;             /* [lin_v_heads][lin_k_dim][lin_v_dim] */
     float *conv;          /* [conv_kernel - 1][channels], oldest first, before convolution and silu */
     float *pending_decay; /* [VERIFY_ROWS_MAX][lin_v_heads], exp(gamma) */
@@ -64,10 +65,13 @@ struct state {
 
 /* Folds what is pending into the recurrent states and windows. */
 void state_fold(struct state *s);
+/* Entry `entry` of one head of a cache. */
+void *state_entry(const struct state *s, const void *cache, int head, int entry);
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
 #define KEYS_BLOCK 128 /* entries of a cache that attention reads at once */
+#define QUERY_TILE 64  /* queries that take them in together, at most */
 
 /* Where a row of a batch stands: it sees entries 0..entry of its sequence's cache, the last one its own. */
 struct row {

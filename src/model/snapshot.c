@@ -12,17 +12,14 @@ static bool is_attention(const struct model *m, int layer)
 }
 
 /* One key, or one value, of one head. */
-static size_t entry_bytes(const struct model *m) { return (size_t)m->config->head_dim * sizeof(float); }
+static size_t entry_bytes(const struct model *m)
+{
+    return (size_t)m->config->head_dim * dtype_size(m->kv_type);
+}
 
 static size_t layer_row_bytes(const struct model *m)
 {
     return 2 * (size_t)m->config->n_kv_heads * entry_bytes(m);
-}
-
-static unsigned char *entry_at(const struct state *s, void *cache, int head, int entry)
-{
-    return (unsigned char *)cache +
-           ((size_t)head * (size_t)s->kv_capacity + (size_t)entry) * entry_bytes(s->model);
 }
 
 size_t state_row_bytes(const struct model *m, bool head)
@@ -46,9 +43,9 @@ static void copy_layer(const struct state *s, int layer, int first, int n, unsig
             if (first + i < 0 && save)
                 memset(row, 0, bytes);
             else if (first + i >= 0 && save)
-                memcpy(row, entry_at(s, cache, part / 2, first + i), bytes);
+                memcpy(row, state_entry(s, cache, part / 2, first + i), bytes);
             else if (first + i >= 0)
-                memcpy(entry_at(s, cache, part / 2, first + i), row, bytes);
+                memcpy(state_entry(s, cache, part / 2, first + i), row, bytes);
         }
     }
 }

@@ -20,13 +20,13 @@ static size_t conv_floats(const struct model *m)
     return (size_t)(m->config->conv_kernel - 1) * (size_t)m->channels;
 }
 
-static void layout_layer(struct carve *c, const struct model *m, int layer, size_t kv_floats,
+static void layout_layer(struct carve *c, const struct model *m, int layer, size_t kv_values,
                          struct layer_state *ls)
 {
     if (!m->layers[layer].w) return;
     if (!is_delta(m, layer)) {
-        ls->k = carve_take(c, kv_floats, sizeof(float));
-        ls->v = carve_take(c, kv_floats, sizeof(float));
+        ls->k = carve_take(c, kv_values, dtype_size(m->kv_type));
+        ls->v = carve_take(c, kv_values, dtype_size(m->kv_type));
         return;
     }
     size_t n = VERIFY_ROWS_MAX;
@@ -45,16 +45,16 @@ static void layout(struct state *s)
 {
     const struct model *m = s->model;
     struct carve c = {s->map, 0};
-    size_t kv_floats = (size_t)m->kv_width * (size_t)s->kv_capacity;
-    for (int i = 0; i <= m->config->n_layers; i++) layout_layer(&c, m, i, kv_floats, &s->layers[i]);
+    size_t kv_values = (size_t)m->kv_width * (size_t)s->kv_capacity;
+    for (int i = 0; i <= m->config->n_layers; i++) layout_layer(&c, m, i, kv_values, &s->layers[i]);
 }
 
 size_t state_bytes(const struct model *m, int n_ctx)
 {
     struct layer_state none;
     struct carve c = {NULL, 0};
-    size_t kv_floats = (size_t)m->kv_width * (size_t)kv_capacity(n_ctx);
-    for (int i = 0; i <= m->config->n_layers; i++) layout_layer(&c, m, i, kv_floats, &none);
+    size_t kv_values = (size_t)m->kv_width * (size_t)kv_capacity(n_ctx);
+    for (int i = 0; i <= m->config->n_layers; i++) layout_layer(&c, m, i, kv_values, &none);
     return c.used;
 }
 
@@ -141,30 +141,33 @@ const float *state_conv(struct state *s, int layer)
     return s->layers[layer].conv;
 }
 
-static const float *cache_head(const struct state *s, const float *cache, int head)
+void *state_entry(const struct state *s, const void *cache, int head, int entry)
 {
-    return cache + (size_t)head * (size_t)s->kv_capacity * (size_t)s->model->config->head_dim;
+    size_t at = (size_t)head * (size_t)s->kv_capacity + (size_t)entry, size = dtype_size(s->model->kv_type);
+    return (char *)cache + at * (size_t)s->model->config->head_dim * size;
 }
 
 const float *state_keys(const struct state *s, int layer, int head)
 {
-    return cache_head(s, s->layers[layer].k, head);
+    assert(s->model->kv_type == DT_F32);
+    return state_entry(s, s->layers[layer].k, head, 0);
 }
 
 const float *state_values(const struct state *s, int layer, int head)
 {
-    return cache_head(s, s->layers[layer].v, head);
+    assert(s->model->kv_type == DT_F32);
+    return state_entry(s, s->layers[layer].v, head, 0);
 }
 
 static bool same(const float *a, const float *b, size_t n) { return memcmp(a, b, n * sizeof(float)) == 0; }
 
 static bool same_cache(const struct state *a, const struct state *b, int layer, int len)
 {
-    const struct config *c = a->model->config;
-    size_t n = (size_t)len * (size_t)c->head_dim;
-    for (int h = 0; h < c->n_kv_heads; h++)
-        if (!same(state_keys(a, layer, h), state_keys(b, layer, h), n) ||
-            !same(state_values(a, layer, h), state_values(b, layer, h), n))
+    const struct layer_state *x = &a->layers[layer], *y = &b->layers[layer];
+    size_t n = (size_t)len * (size_t)a->model->config->head_dim * dtype_size(a->model->kv_type);
+    for (int h = 0; h < a->model->config->n_kv_heads; h++)
+        if (memcmp(state_entry(a, x->k, h, 0), state_entry(b, y->k, h, 0), n) != 0 ||
+            memcmp(state_entry(a, x->v, h, 0), state_entry(b, y->v, h, 0), n) != 0)
             return false;
     return true;
 }
