@@ -34,11 +34,6 @@ static bool check_relative(const char *name, const char *where, struct alula_err
                          name);
 }
 
-static int by_string(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* ---- the list of tensors --------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)

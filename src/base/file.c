@@ -256,7 +256,10 @@ bool dir_sync(const char *path, struct alula_error *e)
     return ok;
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+int by_string(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 /* Pointers and names in one allocation; packed holds n names, each with its NUL. */
 static char **unpack_names(const struct buf *packed, size_t n)
@@ -271,7 +274,7 @@ static char **unpack_names(const struct buf *packed, size_t n)
         s += strlen(s) + 1;
     }
     names[n] = NULL;
-    qsort(names, n, sizeof *names, by_bytes);
+    qsort(names, n, sizeof *names, by_string);
     return names;
 }
 

@@ -47,6 +47,8 @@ bool file_write(const char *path, const void *p, size_t n, struct alula_error *e
 bool dir_sync(const char *path, struct alula_error *e);
 /* Names of a folder's plain files in byte order, NULL-terminated, one allocation (mem_free). */
 bool dir_list(const char *path, char ***ret_names, size_t *ret_n, struct alula_error *e);
+/* That order, for qsort and bsearch in an array of strings. */
+int by_string(const void *a, const void *b);
 /* With everything inside; follows no links. Nothing there is no error. */
 bool dir_remove(const char *path, struct alula_error *e);
 

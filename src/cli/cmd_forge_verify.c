@@ -3,17 +3,19 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/measure.h"
 #include "cli/verify_page.h"
 #include "forge/verify.h"
 
 struct verify_cli {
     struct opt_shared shared;
-    const char *trunk, *mtp, *calib;
-    int positions, prompts, max_tokens, threads;
+    const char *trunk, *mtp;
+    struct measure_options measure;
+    int threads;
     bool adopt, dry_run, json;
 };
 
-static const struct verify_cli defaults = {.shared = CLI_SHARED, .positions = CALIBRATE_POSITIONS_MIN};
+static const struct verify_cli defaults = {.shared = CLI_SHARED};
 
 #define AT(member) offsetof(struct verify_cli, member)
 static const struct opt table[] = {
@@ -27,36 +29,7 @@ static const struct opt table[] = {
      .type = OPT_STR,
      .offset = AT(mtp),
      .help = "Compare the head with this one, from which it was made, on the same places."},
-    {.name = "calib",
-     .arg = "FILE",
-     .type = OPT_STR,
-     .offset = AT(calib),
-     .fallback = "a text of its own",
-     .help = "The text to measure on."},
-    {.name = "positions",
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(positions),
-     .min = CALIBRATE_POSITIONS_MIN,
-     .max = 1 << 20,
-     .fallback = "512",
-     .help = "Places of the text at which drafts are judged."},
-    {.name = "prompts",
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(prompts),
-     .min = 1,
-     .max = VERIFY_PROMPTS_MAX,
-     .fallback = "4",
-     .help = "Answers whose text is compared between depths."},
-    {.name = "max-tokens",
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(max_tokens),
-     .min = 1,
-     .max = 4096,
-     .fallback = "64",
-     .help = "Tokens of each."},
+    MEASURE_OPTIONS(AT(measure)),
     {.name = "adopt",
      .type = OPT_FLAG,
      .offset = AT(adopt),
@@ -83,27 +56,6 @@ static const struct opt_example examples[] = {
     {NULL, NULL},
 };
 
-static bool measure(struct verify *ret, const struct verify_cli *o, const char *dir, const struct buf *text,
-                    struct alula_error *e)
-{
-    struct verify_watch progress = {0};
-    const struct watch watch = {verify_watch_tell, &progress};
-    const struct verify_options vo = {.dir = dir,
-                                      .source_trunk = o->trunk,
-                                      .source_mtp = o->mtp,
-                                      .text = o->calib ? text->data : NULL,
-                                      .text_len = text->len,
-                                      .positions = o->positions,
-                                      .n_prompts = o->prompts,
-                                      .max_tokens = o->max_tokens,
-                                      .n_threads = o->threads,
-                                      .adopt = o->adopt,
-                                      .watch = &watch};
-    bool ok = verify_run(ret, &vo, e);
-    verify_watch_end(&progress);
-    return ok;
-}
-
 static bool report(const struct verify_cli *o, const char *dir, const struct verify *v, struct alula_error *e)
 {
     struct buf out = {0};
@@ -125,18 +77,17 @@ static bool verify_command(const void *options, char **args, int n_args, int *st
 {
     const struct verify_cli *o = options;
     struct verify v;
-    struct buf text;
     (void)n_args;
     if (o->adopt && o->dry_run) return err_set(e, ALULA_USAGE, "--adopt writes, --dry-run forbids it");
-    buf_init(&text, CLI_INPUT_MAX);
-    if ((o->calib && !file_read(o->calib, CLI_INPUT_MAX, &text, e)) || !measure(&v, o, args[0], &text, e)) {
-        buf_free(&text);
-        return false;
-    }
+    const struct verify_options vo = {.dir = args[0],
+                                      .source_trunk = o->trunk,
+                                      .source_mtp = o->mtp,
+                                      .n_threads = o->threads,
+                                      .adopt = o->adopt};
+    if (!measure_artifact(&v, &vo, &o->measure, e)) return false;
     bool ok = (o->dry_run || verify_stamp(args[0], &v, e)) && report(o, args[0], &v, e);
     *status = v.passed ? 0 : 1;
     verify_free(&v);
-    buf_free(&text);
     return ok;
 }
 

@@ -62,8 +62,8 @@ static void show_contract(const struct inspection *i, struct buf *out)
                   c->arch_id, c->depth_max, c->recommended_profile);
     }
     if (c->has_mtp_contract)
-        page_line(out, "head is fed", TERM_PLAIN,
-                  "%s first, the body's hidden state %s, its own fed back as %s",
+        page_line(out, "", TERM_PLAIN,
+                  "the head takes the %s first, the body's hidden state %s, and from itself %s",
                   c->mtp.hidden_first ? "hidden state" : "embedding",
                   c->mtp.base == HIDDEN_POST_NORM ? "after the final norm" : "before the final norm",
                   contract_hidden_str(&c->mtp, hidden, sizeof hidden));
@@ -77,11 +77,11 @@ static void show_tuned(const struct inspection *i, struct buf *out)
     if (!userstate_tuned(&t, NULL, i->path, 0, &e)) {
         if (e.code) page_line(out, "tuned", TERM_RED, "%s", e.message);
     } else if (t.depth) {
-        page_line(out, "tuned", TERM_PLAIN, "depth %d, %.2f times plain decoding here (%s)", t.depth, t.multiplier,
-                  t.saved_at);
+        page_line(out, "tuned", TERM_PLAIN, "depth %d, %.2f times plain decoding here (%s)", t.depth,
+                  t.multiplier, t.saved_at);
     } else {
-        page_line(out, "tuned", TERM_PLAIN, "plain decoding is the fastest here: %s (%s)", tune_verdict_name(t.verdict),
-                  t.saved_at);
+        page_line(out, "tuned", TERM_PLAIN, "plain decoding is the fastest here: %s (%s)",
+                  tune_verdict_name(t.verdict), t.saved_at);
     }
 }
 

@@ -17,11 +17,6 @@ struct lister {
     bool failed;        /* out of memory */
 };
 
-static int by_string(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 static const char *key_of(const struct tensor *t)
 {
     const char *key;

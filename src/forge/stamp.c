@@ -17,11 +17,6 @@ static const char *const dropped[] = {"vision_config",           "quantization",
                                       "mtplx_mtp_norm_encoding", "mtp_norm_encoding",
                                       "mtplx_mtp_payload_audit", "mtplx_policy"};
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The same members in byte order of their keys; values shared. Takes o. */
 static json_t *sorted(json_t *o)
 {
@@ -30,7 +25,7 @@ static json_t *sorted(json_t *o)
     json_t *ret = keys ? json_object() : NULL, *value;
     if (ret) {
         json_object_foreach(o, key, value) keys[i++] = key;
-        qsort(keys, n, sizeof *keys, by_name);
+        qsort(keys, n, sizeof *keys, by_string);
         for (i = 0; i < n; i++)
             if (json_object_set(ret, keys[i], json_object_get(o, keys[i]))) break;
         if (i < n) {

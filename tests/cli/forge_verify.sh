@@ -51,6 +51,8 @@ says '512'
 echo 'A short text.' >"$dir/short"
 expect 1 forge verify "$dir/art" --calib "$dir/short"
 says '512 places need 531'
+expect 1 forge verify "$dir/art" --calib /dev/null
+says '512 places need 531'
 expect 1 forge verify models/tiny-trunk
 says 'holds no MTP head'
 expect 1 forge card "$dir/none"
