@@ -48,7 +48,7 @@ static void show_time(const struct forge_preview *p, struct buf *out)
 void forge_preview_page(const struct forge_preview *p, const struct forge_options *o, struct buf *out)
 {
     char a[32], b[32];
-    page_title(out, "A forge that would be, nothing is written");
+    page_title(out, "What would be forged; nothing is written");
     page_line(out, "trunk", TERM_PLAIN, "%s (%s)", o->trunk, p->trunk_id);
     page_line(out, "MTP head", TERM_PLAIN, "%s (%s)", o->mtp ? o->mtp : o->trunk, p->mtp_id);
     if (o->out) page_line(out, "out", TERM_PLAIN, "%s", o->out);

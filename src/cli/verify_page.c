@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "forge/survey.h"
+
 static double percent(int64_t part, int64_t whole)
 {
     return whole ? 100.0 * (double)part / (double)whole : 0;
@@ -72,16 +74,30 @@ static void show_heads(const struct verify *v, struct buf *out)
         stats_sign_p(v->won[0], v->lost[0]));
 }
 
+/* MTPLX's word for the verdict, in a sentence. */
+static const char *speed_words(const struct verify *v, char out[64])
+{
+    if (v->best_depth)
+        snprintf(out, 64, "drafting pays, depth %d most", v->best_depth);
+    else
+        snprintf(out, 64, "%s",
+                 !strcmp(v->verdict, "no_mtp_depth_beat_ar")       ? "drafting does not pay here"
+                 : !strcmp(v->verdict, "mtp_acceptance_collapsed") ? "drafts are hardly ever right"
+                                                                   : "too close to call");
+    return out;
+}
+
 static void show_texts(const struct verify *v, struct buf *out)
 {
     const struct verify_texts *t = &v->texts;
+    char words[64];
     if (!t->n_prompts) return;
     page_line(out, "texts", t->equal ? TERM_PLAIN : TERM_RED,
               "%d answers, %lld tokens, at depths 1 to 3 %s plain decoding", t->n_prompts,
               (long long)t->tokens, t->equal ? "equal to" : "DIFFERENT from");
     page_line(out, "speed", TERM_PLAIN,
-              "plain %.4g tokens/s; depth 1 %.2f times, depth 2 %.2f, depth 3 %.2f (%s)", t->tok_s[0],
-              t->speedup[1], t->speedup[2], t->speedup[3], v->verdict);
+              "plain %.4g tokens/s; depth 1 %.2f times, depth 2 %.2f, depth 3 %.2f: %s", t->tok_s[0],
+              t->speedup[1], t->speedup[2], t->speedup[3], speed_words(v, words));
 }
 
 static void show_body(const struct verify *v, struct buf *out)
@@ -115,6 +131,22 @@ static void show_drift(const struct verify *v, struct buf *out)
               d->min_cosine, (long long)d->rows_moved, (long long)d->rows_total);
 }
 
+static void show_next(const struct verify *v, const char *dir, struct buf *out)
+{
+    const struct calibrate *c = &v->calibration;
+    struct buf command = {0};
+    bool wrong_contract = !v->passed && c->status == CALIBRATE_SWITCHED && !c->problem[0];
+    if (!v->passed && !wrong_contract) return;
+    buf_str(&command, v->passed ? "alula tune " : "alula forge verify ");
+    survey_quote(&command, dir);
+    if (wrong_contract) buf_str(&command, " --adopt");
+    page_line(out, "next", TERM_PLAIN, "%s",
+              v->passed ? "find the depth that is fastest on this machine:"
+                        : "write the right contract into the folder:");
+    if (command.data) page_command(out, command.data);
+    buf_free(&command);
+}
+
 void verify_page(const struct verify *v, const char *dir, struct buf *out)
 {
     page_title(out, dir);
@@ -125,6 +157,7 @@ void verify_page(const struct verify *v, const char *dir, struct buf *out)
     show_body(v, out);
     show_drift(v, out);
     page_line(out, "measured", TERM_PLAIN, "%s, %d threads, %.0f s", v->hardware, v->n_threads, v->seconds);
+    show_next(v, dir, out);
 }
 
 bool verify_watch_tell(void *arg, const char *what, uint64_t done, uint64_t total)

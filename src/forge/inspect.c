@@ -209,6 +209,14 @@ static bool judge_head(struct inspection *i)
     return false;
 }
 
+/* What alula forge verify found wrong, else "". */
+static const char *failure(const struct inspection *i)
+{
+    const json_t *exactness = json_object_get(i->survey.cp->runtime_json, "exactness_baseline");
+    const char *problem = json_string_value(json_object_get(exactness, "problem"));
+    return problem ? problem : "";
+}
+
 /* The head is good: what has been measured of it? */
 static void judge_contract(struct inspection *i)
 {
@@ -225,14 +233,18 @@ static void judge_contract(struct inspection *i)
     } else if (blocker) {
         set(i, TIER_UNVERIFIED, "runtime-contract-unverified", "native-backend-needs-contract-repair", true,
             "partial");
-        say(i, "the MTP head is complete and fits, but mtplx_runtime.json says that it is not verified: %s",
-            blocker);
+        const char *why = failure(i);
+        say(i,
+            "the MTP head is complete and fits, but mtplx_runtime.json says that it is not verified: %s%s%s",
+            blocker, *why ? "; " : "", why);
     } else {
         set(i, TIER_VERIFIED, "native", "verified-native", true, "yes");
         say(i, "the MTP head is complete and fits, and the contract says that it was verified");
     }
     if (i->tier == TIER_VERIFIED)
         advise(i, "find the depth that is fastest on this machine", "alula tune ", "");
+    else if (blocker && !strcmp(blocker, "fail_contract"))
+        advise(i, "write the contract that was found to be right", "alula forge verify ", " --adopt");
     else
         advise(i, "measure it here and write the contract", "alula forge verify ", "");
     advise(i, "talk to it", "alula run ", "");

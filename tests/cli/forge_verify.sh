@@ -37,7 +37,10 @@ done
 expect 1 forge verify "$dir/art" $quick
 prints '  verified    no'
 prints 'the contract is wrong: it says concat_order hidden_embedding'
+prints "alula forge verify $dir/art --adopt"
 expect 3 inspect "$dir/art"
+prints 'fail_contract; the contract is wrong'
+prints "alula forge verify $dir/art --adopt"
 # shellcheck disable=SC2086
 expect 0 forge verify "$dir/art" $quick --adopt
 prints 'replaced by the calibrated one'
