@@ -157,7 +157,8 @@ struct alula_session_options {
     /* Constrains the answer, NULL = not. Called for each place before its token is drafted or drawn, with the
      * n tokens of the answer before it (drafts under test included). Returns one bit for each id (id i is bit
      * i%32 of word i/32, (vocab+31)/32 words, valid until the next call), or NULL if all are allowed. The
-     * result may depend on the tokens alone; nothing allowed fails the step. */
+     * result may depend on the tokens alone; nothing allowed fails the step. In a batch, masks of different sessions
+     * may be called at the same time, on its threads. */
     const uint32_t *(*mask)(void *arg, const int32_t *answer, size_t n);
     void *mask_arg;
     /* Or the answer follows a grammar of the same engine, which outlives the session; NULL = not. */
@@ -218,7 +219,7 @@ struct alula_stats {
     int64_t cycles;                /* verifications */
     int64_t covered;               /* of tokens: those that the draft vocabulary holds */
     int64_t drafted[ALULA_DEPTH_MAX], tested[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
-    double prefill_s, decode_s;                   /* wall seconds */
+    double prefill_s, decode_s; /* wall seconds of the steps it took part in, others in them or not */
     double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */
 };
 void alula_session_stats(const struct alula_session *session, struct alula_stats *ret);
@@ -261,7 +262,7 @@ struct alula_cache;
 struct alula_cache_options {
     size_t memory;   /* bytes, all things counted */
     const char *dir; /* an existing folder that keeps copies past the end of the program; NULL = none */
-    uint64_t disk;   /* bytes of alula's files there, whoever wrote them: the oldest are removed; 0 = 16 GiB */
+    uint64_t disk; /* bytes of alula's files there, whoever wrote them: the oldest are removed; 0 = 16 GiB */
     uint64_t disk_write_per_hour; /* bytes, at most; 0 = 32 GiB */
 };
 bool alula_cache_create(struct alula_cache **ret, const struct alula_engine *engine,
@@ -284,8 +285,8 @@ struct alula_cache_hit {
  * ids + hit.n. Whatever the session does from then on are the same bits as if it had read them. Finding nothing is no
  * error. Damaged files count as not there. Errors: USAGE (the session holds tokens or is another engine's), NOMEM; the
  * session still holds nothing then. */
-bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids, size_t n,
-                         struct alula_cache_hit *ret, struct alula_error *e);
+bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids,
+                         size_t n, struct alula_cache_hit *ret, struct alula_error *e);
 /* Keeps what the session has read so far, and this very length as a place to be taken up at. Between any two calls on
  * the session; changes nothing of what it will say. What has no room is not kept, which is no error. Errors: USAGE
  * (another engine's session), NOMEM. */

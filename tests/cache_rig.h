@@ -96,8 +96,8 @@ static inline struct alula_cache_hit rig_restore(const struct cache_rig *g, stru
 static inline void rig_assert_same(struct alula_session *a, struct alula_session *b)
 {
     struct timeline *x = &a->timeline, *y = &b->timeline;
-    timeline_settle(x);
-    timeline_settle(y);
+    pass_settle(&a->batch->core.pass, &x, 1);
+    pass_settle(&b->batch->core.pass, &y, 1);
     assert_int_equal(x->len, y->len);
     assert_memory_equal(x->ids, y->ids, (size_t)x->len * sizeof *x->ids);
     assert_true(state_equal(x->state, y->state));

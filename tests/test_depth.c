@@ -27,35 +27,78 @@ static double measured(const struct world *w, double cost, uint64_t *n)
 
 static int kind_of(const struct world *w, int place) { return place % (w->good + w->bad) < w->good ? 0 : 1; }
 
-/* One answer of n tokens; returns milliseconds, by the true costs. */
-static double play(const struct world *w, struct depth_policy *p, int n)
+/* Sequences that decode together. */
+struct table {
+    struct depth_group g;
+    struct depth_policy p[4];
+    struct depth_policy *policies[4];
+    const struct world *w[4];
+    int n, place[4];
+    bool right[4][ALULA_DEPTH_MAX];
+    uint64_t draws;
+};
+
+static void table_set(struct table *t, const struct world *w, int n, int depth)
 {
-    uint64_t draws = 0;
-    double total = 0, step_s[ALULA_DEPTH_MAX];
-    for (int place = 0; place < n;) {
-        int steps = 0, accepted = 0;
-        bool right[ALULA_DEPTH_MAX];
-        depth_begin(p, n - place);
-        while (depth_wants_more(p)) {
-            int d = p->n, kind = kind_of(w, place + d);
-            total += w->step;
-            step_s[steps++] = measured(w, w->step, &draws);
-            if (!depth_takes(p, w->confidence[kind])) break;
-            right[d] = noise(&draws) < w->hit[kind];
-        }
-        total += w->rows[p->n];
-        while (accepted < p->n && right[accepted]) accepted++;
-        depth_end(p, accepted, step_s, steps, measured(w, w->rows[p->n], &draws));
-        place += accepted + 1;
+    *t = (struct table){.n = n};
+    for (int i = 0; i < n; i++) {
+        t->w[i] = w;
+        t->policies[i] = &t->p[i];
+        depth_init(&t->p[i], depth);
     }
+}
+
+/* Milliseconds of n rows: in a group, a further sequence's first row is one more row. */
+static double rows_cost(const struct world *w, int n)
+{
+    int last = ALULA_DEPTH_MAX;
+    return n <= last + 1 ? w->rows[n - 1]
+                         : w->rows[last] + (n - 1 - last) * (w->rows[last] - w->rows[last - 1]);
+}
+
+/* A step of the head, and what each that takes part draws. Returns its true cost. */
+static double play_step(struct table *t, int n)
+{
+    const struct world *w = t->w[0];
+    double cost = w->step * (1 + 0.1 * (n - 1));
+    for (int i = 0; i < t->n; i++) {
+        struct depth_policy *p = t->policies[i];
+        int d = p->n, kind = kind_of(t->w[i], t->place[i] + d);
+        if (p->wants && depth_takes(&t->g, p, t->w[i]->confidence[kind]))
+            t->right[i][d] = noise(&t->draws) < t->w[i]->hit[kind];
+    }
+    depth_stepped(&t->g, measured(w, cost, &t->draws));
+    return cost;
+}
+
+/* One cycle of all; returns milliseconds, by the true costs. */
+static double play_cycle(struct table *t, int max)
+{
+    double total = 0;
+    int rows = 0, joined;
+    for (int i = 0; i < t->n; i++) depth_limit(t->policies[i], max);
+    depth_begin(&t->g, t->policies, t->n);
+    while ((joined = depth_step(&t->g)) > 0) total += play_step(t, joined);
+    for (int i = 0; i < t->n; i++) {
+        struct depth_policy *p = t->policies[i];
+        p->n_accepted = 0;
+        while (p->n_accepted < p->n && t->right[i][p->n_accepted]) p->n_accepted++;
+        t->place[i] += p->n_accepted + 1;
+        rows += p->n + 1;
+    }
+    total += rows_cost(t->w[0], rows);
+    depth_end(&t->g, measured(t->w[0], rows_cost(t->w[0], rows), &t->draws), true);
     return total;
 }
 
+/* One answer of n tokens; returns milliseconds. */
 static double cost_of(const struct world *w, int depth, int n)
 {
-    struct depth_policy p;
-    depth_init(&p, depth);
-    return play(w, &p, n);
+    struct table t;
+    double total = 0;
+    table_set(&t, w, 1, depth);
+    while (t.place[0] < n) total += play_cycle(&t, n - t.place[0]);
+    return total;
 }
 
 /* Rates of automatic depth relative to plain decoding and to the best fixed depth. */
@@ -166,12 +209,11 @@ static void test_fixed_depth(void **state)
     (void)state;
     for (int depth = 0; depth <= ALULA_DEPTH_MAX; depth++)
         for (int max = 1; max <= 9; max++) {
-            struct depth_policy p;
-            depth_init(&p, depth);
-            depth_begin(&p, max);
-            while (depth_wants_more(&p)) assert_true(depth_takes(&p, 0));
-            assert_int_equal(p.n, depth < max ? depth : max);
-            depth_end(&p, 0, (double[ALULA_DEPTH_MAX]){0}, p.n, 1);
+            struct table t;
+            struct world w = even(0, 0);
+            table_set(&t, &w, 1, depth);
+            play_cycle(&t, max);
+            assert_int_equal(t.p[0].n, depth < max ? depth : max);
         }
 }
 

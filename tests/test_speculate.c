@@ -2,16 +2,17 @@
  * equal to a replay after every pattern of acceptance, and no allocation. */
 #include <string.h>
 
-#include "decode/speculate.h"
+#include "decode/batch.h"
 #include "tests/model_rig.h"
 
-/* A timeline with its cycle, as a session has them, but for models that come without a tokenizer. */
+/* A timeline with its cycle and a batch of one, as a session has them, but for models that come without a tokenizer. */
 struct player {
-    struct pool *pool;
+    struct batch batch;
     struct sampler *sampler;
     struct timeline t;
     struct speculator s;
     struct cycle last;
+    int chunk;
 };
 
 /* Drafts of all players come from this, if it is set. */
@@ -27,9 +28,10 @@ static void player_open(struct player *p, const struct model *m, int depth, int 
 {
     struct alula_error e;
     memset(p, 0, sizeof *p);
-    assert_ok(pool_create(&p->pool, threads, &e), e);
+    p->chunk = chunk;
+    assert_ok(batch_create(&p->batch, m, depth ? drafts : NULL, threads, chunk + VERIFY_ROWS_MAX, 1, &e), e);
     assert_ok(sampler_create(&p->sampler, model_config(m)->vocab, &set, &e), e);
-    assert_ok(timeline_create(&p->t, m, p->pool, RIG_CTX + 100, chunk, depth != 0, &e), e);
+    assert_ok(timeline_create(&p->t, m, RIG_CTX + 100, depth != 0, &e), e);
     p->s.timeline = &p->t;
     p->s.sampler = p->sampler;
     p->s.law = (struct law){set.law ? set.law : ALULA_LAW_COUPLED, set.seed};
@@ -43,7 +45,7 @@ static void player_close(struct player *p)
     speculator_free(&p->s);
     timeline_free(&p->t);
     sampler_free(p->sampler);
-    pool_free(p->pool);
+    batch_free(&p->batch);
 }
 
 static void player_read(struct player *p, const int32_t *ids, int n)
@@ -51,8 +53,22 @@ static void player_read(struct player *p, const int32_t *ids, int n)
     sampler_read(p->sampler, ids, (size_t)n);
     sampler_begin(p->sampler);
     timeline_append(&p->t, ids, (size_t)n);
-    while (timeline_unread(&p->t) > 0) timeline_read(&p->t, p->t.chunk);
+    while (timeline_unread(&p->t) > 0) {
+        int unread = timeline_unread(&p->t);
+        struct seat seat = {.speculator = &p->s, .n_read = unread < p->chunk ? unread : p->chunk};
+        batch_run(&p->batch, &seat, 1);
+    }
     p->s.answer = p->t.len;
+}
+
+/* One cycle of at most max tokens, nothing kept yet. */
+static bool player_cycle(struct player *p, int max, struct alula_error *e)
+{
+    struct seat seat = {.speculator = &p->s, .error = e};
+    speculator_begin(&p->s, max);
+    batch_run(&p->batch, &seat, 1);
+    p->last = p->s.cycle;
+    return !seat.failed;
 }
 
 /* One cycle, all of it kept. Returns its tokens' number. */
@@ -60,8 +76,8 @@ static int player_step(struct player *p, int max)
 {
     struct alula_error e;
     uint64_t before = mem_count();
-    assert_ok(speculator_cycle(&p->s, max, &p->last, &e), e);
-    speculator_keep(&p->s, &p->last, p->last.n_tokens);
+    assert_ok(player_cycle(p, max, &e), e);
+    speculator_keep(&p->s, p->last.n_tokens);
     assert_int_equal(mem_count(), before); /* the token loop allocates nothing */
     return p->last.n_tokens;
 }
@@ -395,7 +411,7 @@ static void check_replay(struct player *p, const struct rig *g)
     struct player fresh;
     player_open(&fresh, g->model, p->t.feeds_head ? 1 : 0, 1, 512, greedy());
     player_read(&fresh, p->t.ids, p->t.len - 1);
-    timeline_settle(&p->t);
+    pass_settle(&p->batch.pass, &(struct timeline *){&p->t}, 1);
     assert_true(state_equal(p->t.state, fresh.t.state));
     assert_memory_equal(p->t.hidden, fresh.t.hidden, (size_t)g->c->hidden * sizeof(float));
     player_close(&fresh);
@@ -414,10 +430,10 @@ static void check_pattern(const struct rig *g, int depth, int right, int keep, c
     player_step(&p, 1);
     for (int i = 0; i < 2; i++) { /* twice: the second starts from pending rows */
         script.begin = p.t.len;
-        assert_ok(speculator_cycle(&p.s, 2 * ALULA_DEPTH_MAX, &p.last, &e), e);
+        assert_ok(player_cycle(&p, 2 * ALULA_DEPTH_MAX, &e), e);
         assert_int_equal(p.last.n_accepted, right);
         assert_int_equal(p.last.n_tokens, right + 1);
-        speculator_keep(&p.s, &p.last, keep < p.last.n_tokens ? keep : p.last.n_tokens);
+        speculator_keep(&p.s, keep < p.last.n_tokens ? keep : p.last.n_tokens);
         assert_memory_equal(p.t.ids, text, (size_t)p.t.len * sizeof *text);
     }
     check_replay(&p, g);
@@ -510,8 +526,7 @@ static void test_failed_cycle_changes_nothing(void **state)
             p.s.mask_arg = &m;
             player_read(&p, prompt, 9);
             bool ok = true;
-            while ((ok = speculator_cycle(&p.s, 20, &p.last, &e)))
-                speculator_keep(&p.s, &p.last, p.last.n_tokens);
+            while ((ok = player_cycle(&p, 20, &e))) speculator_keep(&p.s, p.last.n_tokens);
             assert_int_equal(e.code, ALULA_INTERNAL);
             assert_non_null(strstr(e.message, "the mask allows no token"));
             assert_true(p.t.len <= 9 + fail_at);

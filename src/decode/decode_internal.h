@@ -4,8 +4,8 @@
 #define DECODE_DECODE_INTERNAL_H
 
 #include "artifact/weights.h"
+#include "decode/batch.h"
 #include "decode/constraint.h"
-#include "decode/speculate.h"
 #include "decode/stops.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -23,21 +23,26 @@ struct alula_engine {
     size_t token_bytes_max;     /* of the longest token */
 };
 
-#define BATCH_SESSIONS_MAX    64
-#define BATCH_PROMPT_ROWS_MAX 8192
-
 struct alula_batch {
     const struct alula_engine *engine;
-    int n_threads, max_sessions, prompt_rows;
+    const struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
+    struct batch core;
+    int max_sessions, prompt_rows;
     int n_sessions; /* that exist */
+    /* the step under way */
+    struct seat seats[BATCH_MAX];
+    struct alula_turn *turns[BATCH_MAX]; /* whose seats they are */
 };
+/* prompt_rows: tokens of prompts in one pass. Results do not depend on it; tests try several. */
+bool batch_open(struct alula_batch **ret, const struct alula_engine *engine, const struct draft_vocab *drafts,
+                const struct alula_batch_options *options, struct alula_error *e);
 /* A session more, or the reason why not. */
 bool batch_join(struct alula_batch *b, const struct alula_engine *engine, struct alula_error *e);
 
 struct alula_session {
     const struct alula_engine *engine;
-    struct alula_batch *batch; /* or NULL */
-    struct pool *pool;
+    struct alula_batch *batch;
+    bool owns_batch;
     struct sampler *sampler;
     struct timeline timeline;
     struct speculator speculator;
@@ -57,11 +62,14 @@ struct alula_session {
 /* The session's empty timeline has taken over a prefix: it counts as read. */
 void session_took_over(struct alula_session *s);
 
-/* Tokens of a prompt that are read at once. Results do not depend on it; tests try several. */
-#define PROMPT_CHUNK 512
+/* A session by itself that reads prompts in such chunks. */
 bool session_create_chunked(struct alula_session **ret, const struct alula_engine *engine,
                             const struct alula_session_options *options, int chunk, struct alula_error *e);
-/* Reads at most n > 0 tokens of the prompt on; returns how many of them are the prompt's own. */
-int session_read(struct alula_session *s, int n);
+
+/* The session's part in the next cycle: reading, at most read_max > 0 tokens of its prompt, or answering. Fails if it
+ * can do neither. */
+bool session_seat(struct alula_session *s, int read_max, struct seat *seat, struct alula_error *e);
+/* Adds to the step what came of it, unless it failed, in a cycle of so many seconds. true: the prompt's end was read. */
+bool session_take(struct alula_session *s, const struct seat *seat, double seconds, struct alula_step *step);
 
 #endif

@@ -66,155 +66,244 @@ static int bucket(double confidence)
     return b < 0 ? 0 : b >= DEPTH_BUCKETS ? DEPTH_BUCKETS - 1 : b;
 }
 
-static double draft_cost(const struct depth_policy *p, int d)
-{
-    const struct depth_cost *c = &p->draft[d > 0], *other = &p->draft[d == 0];
-    return c->n ? c->typical : other->n ? other->typical : GUESSED_SHARE * p->rest[0].typical;
-}
+/* ---- costs ----------------------------------------------------------------------------------------- */
 
-/* Seconds of a cycle with n drafts, drafting aside. What was not measured lies on the line through the
- * nearest below and the largest measured, or through a guess; and more rows never cost less. */
-static double rest_cost(const struct depth_policy *p, int n)
+/* Seconds of n rows, drafting aside. What was not measured lies on the line through the nearest below and the largest
+ * measured, or through a guess; and more rows never cost less. */
+static double rest_cost(const struct depth_group *g, int n)
 {
-    int low = n, high = ALULA_DEPTH_MAX;
-    while (low > 0 && !p->rest[low].n) low--;
-    while (high > low && !p->rest[high].n) high--;
-    double base = p->rest[low].typical;
-    double slope = high > low ? (p->rest[high].typical - base) / (high - low)
-                   : low > 0  ? (base - p->rest[0].typical) / low
-                              : GUESSED_SHARE * base;
+    int low = n < g->most ? n : g->most;
+    while (low > g->least && !g->rest[low].n) low--;
+    if (low < g->least) low = g->least;
+    double base = g->rest[low].typical;
+    double slope = low < n && g->most > n ? (g->rest[g->most].typical - base) / (g->most - low)
+                   : low > g->least       ? (base - g->rest[g->least].typical) / (low - g->least)
+                                          : GUESSED_SHARE * base / low;
     double cost = base + (slope > 0 ? slope : 0) * (n - low);
-    for (int d = n; d <= ALULA_DEPTH_MAX; d++)
-        if (p->rest[d].n && p->rest[d].typical < cost) cost = p->rest[d].typical;
+    for (int d = n; d <= g->most; d++)
+        if (g->rest[d].n && g->rest[d].typical < cost) cost = g->rest[d].typical;
     return cost;
 }
 
+/* Seconds of step d of n sequences, as of the nearest number measured. */
+static double draft_cost(const struct depth_group *g, int d, int n)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        const struct depth_cost *c = g->draft[kind ? d == 0 : d > 0];
+        for (int off = 0; off < DEPTH_GROUP; off++) {
+            if (n - off > 0 && c[n - off].n) return c[n - off].typical;
+            if (n + off <= DEPTH_GROUP && c[n + off].n) return c[n + off].typical;
+        }
+    }
+    return GUESSED_SHARE * rest_cost(g, 1);
+}
+
+/* What one of those in the step pays: for the step, and for a row when there are `rows`. */
+static double step_share(const struct depth_group *g, int d)
+{
+    return draft_cost(g, d, g->joined) / g->joined;
+}
+
+static double row_share(const struct depth_group *g, int rows)
+{
+    return (rest_cost(g, rows + g->joined) - rest_cost(g, rows)) / g->joined;
+}
+
+/* ---- profit ---------------------------------------------------------------------------------------- */
+
 /* The best that drafts n+1, n+2, ... can add, in tokens, at the going rate: the prefix before them survives
- * with probability s. Looks ahead, because two more rows may cost hardly more than one. */
-static double prospect(const struct depth_policy *p, int n, double s)
+ * with probability s, and there are so many rows. Looks ahead, because two more rows may cost hardly more than one. */
+static double prospect(const struct depth_group *g, const struct depth_policy *p, int n, double s, int rows)
 {
     double best = 0, gain = 0, cost = 0, reached = 1;
-    for (int d = n; d < p->max; d++) {
-        cost += reached * draft_cost(p, d);
+    for (int d = n; d < p->max; d++, rows += g->joined) {
+        cost += reached * step_share(g, d);
         reached *= taken_share(p, d);
-        cost += reached * (rest_cost(p, d + 1) - rest_cost(p, d));
+        cost += reached * row_share(g, rows);
         s *= acceptance(p, d);
         gain += s;
-        if (gain - p->rate * cost > best) best = gain - p->rate * cost;
+        if (gain - g->rate * cost > best) best = gain - g->rate * cost;
     }
     return best;
 }
 
-/* A cycle at a fixed depth. */
-static void foresee(const struct depth_policy *p, int depth, double *ret_tokens, double *ret_seconds)
+static void foresee_tokens(struct depth_policy *p)
 {
     double s = 1;
-    *ret_tokens = 1;
-    *ret_seconds = rest_cost(p, depth);
-    for (int d = 0; d < depth; d++) {
+    p->foreseen[0] = 1;
+    for (int d = 0; d < ALULA_DEPTH_MAX; d++) {
         s *= acceptance(p, d);
-        *ret_tokens += s;
-        *ret_seconds += draft_cost(p, d);
+        p->foreseen[d + 1] = p->foreseen[d] + s;
     }
 }
 
-static int best_depth(const struct depth_policy *p, double *ret_rate)
+/* A cycle of all at one depth (but for those whose depth is fixed), or one of them at another. */
+static void foresee(const struct depth_group *g, int depth, const struct depth_policy *odd, int odd_depth,
+                    double *ret_tokens, double *ret_seconds)
+{
+    int rows = 0, joined[ALULA_DEPTH_MAX] = {0};
+    *ret_tokens = 0;
+    for (int i = 0; i < g->n; i++) {
+        const struct depth_policy *p = g->policies[i];
+        int d = p->fixed != ALULA_DEPTH_AUTO ? p->fixed : p == odd ? odd_depth : depth;
+        *ret_tokens += p->foreseen[d];
+        rows += d + 1;
+        while (d > 0) joined[--d]++;
+    }
+    *ret_seconds = rest_cost(g, rows);
+    for (int d = 0; d < ALULA_DEPTH_MAX && joined[d]; d++) *ret_seconds += draft_cost(g, d, joined[d]);
+}
+
+static int best_depth(struct depth_group *g)
 {
     int best = 0;
-    *ret_rate = 0;
+    g->rate = 0;
     for (int d = 0; d <= ALULA_DEPTH_MAX; d++) {
         double tokens, seconds;
-        foresee(p, d, &tokens, &seconds);
-        if (tokens / seconds <= *ret_rate) continue;
-        *ret_rate = tokens / seconds;
+        foresee(g, d, NULL, 0, &tokens, &seconds);
+        if (tokens / seconds <= g->rate) continue;
+        g->rate = tokens / seconds;
         best = d;
     }
     return best;
 }
 
-/* What is never tried is never known: of the depths that the budget can afford to try, the one that is
- * longest untried for what it costs; -1 = none. */
-static int choose_probe(const struct depth_policy *p, int best)
+/* What is never tried is never known: of the depths that the budget can afford to try with one of the sequences, the
+ * one that is longest untried for what it costs. */
+static void choose_probe(struct depth_group *g, int best)
 {
-    int probe = -1;
+    struct depth_policy *probe = NULL;
+    int depth = 0;
     double most = 0;
-    for (int d = 0; d <= p->max; d++) {
-        double tokens, seconds;
-        if (d == best || p->age[d] < PROBE_AGE) continue;
-        foresee(p, d, &tokens, &seconds);
-        double loss = seconds - tokens / p->rate;
-        if (loss > p->budget || p->age[d] / loss <= most) continue;
-        most = p->age[d] / loss;
-        probe = d;
+    for (int i = 0; i < g->n; i++) {
+        struct depth_policy *p = g->policies[i];
+        for (int d = 0; p->fixed == ALULA_DEPTH_AUTO && d <= p->max; d++) {
+            double tokens, seconds;
+            if (d == best || p->age[d] < PROBE_AGE) continue;
+            foresee(g, best, p, d, &tokens, &seconds);
+            double loss = seconds - tokens / g->rate;
+            if (loss > g->budget || p->age[d] / loss <= most) continue;
+            most = p->age[d] / loss;
+            probe = p;
+            depth = d;
+        }
     }
-    return probe;
+    g->probing = probe != NULL;
+    if (probe) probe->forced = depth;
 }
 
-void depth_begin(struct depth_policy *p, int max)
+/* ---- the cycle ------------------------------------------------------------------------------------- */
+
+void depth_limit(struct depth_policy *p, int max)
 {
-    p->n = 0;
-    p->survival = 1;
-    p->forced = -1;
-    p->probing = false;
-    if (p->fixed != ALULA_DEPTH_AUTO) {
-        p->max = p->forced = p->fixed < max ? p->fixed : max;
-        return;
-    }
-    p->max = max < ALULA_DEPTH_MAX ? max : ALULA_DEPTH_MAX;
-    if (!p->rest[0].n) {
-        p->forced = 0;
-        return;
-    }
-    p->forced = choose_probe(p, best_depth(p, &p->rate));
-    p->probing = p->forced >= 0;
+    int most = p->fixed == ALULA_DEPTH_AUTO ? ALULA_DEPTH_MAX : p->fixed;
+    p->max = max < most ? max : most;
 }
 
-bool depth_wants_more(struct depth_policy *p)
+void depth_begin(struct depth_group *g, struct depth_policy *const *policies, int n)
 {
-    if (p->n >= p->max) return false;
-    if (p->forced >= 0) return p->n < p->forced;
-    return prospect(p, p->n, p->survival) > 0;
+    g->policies = policies;
+    g->n = g->rows = n;
+    g->n_steps = 0;
+    g->probing = false;
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        struct depth_policy *p = policies[i];
+        bool fixed = p->fixed != ALULA_DEPTH_AUTO;
+        p->n = p->n_steps = 0;
+        p->n_accepted = -1;
+        p->survival = 1;
+        p->wants = true;
+        p->forced = fixed ? p->max : g->least ? -1 : 0;
+        foresee_tokens(p);
+        any = any || !fixed;
+    }
+    if (any && g->least) choose_probe(g, best_depth(g));
 }
 
-bool depth_takes(struct depth_policy *p, double confidence)
+/* Of those that join if others do, and so make it cheap for each, some may not join at that price, which makes it dearer
+ * for the rest: until all who are left agree. */
+int depth_step(struct depth_group *g)
+{
+    int left = 0;
+    for (int i = 0; i < g->n; i++) {
+        struct depth_policy *p = g->policies[i];
+        p->wants = p->wants && p->n < (p->forced >= 0 ? p->forced : p->max);
+        left += p->wants;
+    }
+    do {
+        g->joined = left;
+        for (int i = 0; i < g->n; i++) {
+            struct depth_policy *p = g->policies[i];
+            if (!p->wants || p->forced >= 0 || prospect(g, p, p->n, p->survival, g->rows) > 0) continue;
+            p->wants = false;
+            left--;
+        }
+    } while (left != g->joined);
+    for (int i = 0; i < g->n; i++) g->policies[i]->n_steps += g->policies[i]->wants;
+    return left;
+}
+
+bool depth_takes(const struct depth_group *g, struct depth_policy *p, double confidence)
 {
     const struct depth_rate *known = &p->by_confidence[p->n > 0][bucket(confidence)];
     double s = p->survival * estimate(known->hits, known->trials, confidence);
-    if (p->forced < 0) {
-        double row = rest_cost(p, p->n + 1) - rest_cost(p, p->n);
-        if (s + prospect(p, p->n + 1, s) <= p->rate * row) return false;
+    if (p->forced < 0 &&
+        s + prospect(g, p, p->n + 1, s, g->rows + g->joined) <= g->rate * row_share(g, g->rows)) {
+        depth_stop(p);
+        return false;
     }
     p->confidence[p->n++] = confidence;
     p->survival = s;
     return true;
 }
 
-static void learn_rates(struct depth_policy *p, int n_accepted, int n_steps)
+void depth_stop(struct depth_policy *p) { p->wants = false; }
+
+void depth_stepped(struct depth_group *g, double seconds)
 {
-    for (int d = 0; d < p->n && d <= n_accepted; d++) {
-        bool hit = d < n_accepted;
+    g->joined_in[g->n_steps] = g->joined;
+    g->step_s[g->n_steps++] = seconds;
+    g->rows = g->n;
+    for (int i = 0; i < g->n; i++) g->rows += g->policies[i]->n;
+}
+
+static void learn_rates(struct depth_policy *p)
+{
+    for (int d = 0; d < p->n && d <= p->n_accepted; d++) {
+        bool hit = d < p->n_accepted;
         rate_add(&p->by_depth[d], true, hit);
         rate_add(&p->by_confidence[d > 0][bucket(p->confidence[d])], true, hit);
     }
-    if (n_steps > p->n && n_accepted == p->n) rate_add(&p->by_depth[p->n], false, false);
-}
-
-void depth_end(struct depth_policy *p, int n_accepted, const double *draft_s, int n_steps, double rest_s)
-{
-    if (p->fixed != ALULA_DEPTH_AUTO) return;
-    if (!p->rest[0].n) p->budget = PROBE_START * rest_s;
-    double seconds = rest_s;
-    for (int i = 0; i < n_steps; i++) {
-        seconds += draft_s[i];
-        cost_add(&p->draft[i > 0], draft_s[i]);
-    }
-    learn_rates(p, n_accepted, n_steps);
-    cost_add(&p->rest[p->n], rest_s);
+    if (p->n_steps > p->n && p->n_accepted == p->n) rate_add(&p->by_depth[p->n], false, false);
     for (int d = 0; d <= ALULA_DEPTH_MAX; d++) p->age[d]++;
     p->age[p->n] = 0;
+}
+
+static void learn_costs(struct depth_group *g, double rest_s)
+{
+    if (!g->least) g->budget = PROBE_START * rest_s;
+    if (!g->least || g->rows < g->least) g->least = g->rows;
+    if (g->rows > g->most) g->most = g->rows;
+    cost_add(&g->rest[g->rows], rest_s);
+    for (int i = 0; i < g->n_steps; i++) cost_add(&g->draft[i > 0][g->joined_in[i]], g->step_s[i]);
+}
+
+void depth_end(struct depth_group *g, double rest_s, bool paid)
+{
+    double seconds = rest_s, tokens = 0;
+    for (int i = 0; i < g->n; i++) {
+        struct depth_policy *p = g->policies[i];
+        if (p->n_accepted < 0) continue;
+        tokens += p->n_accepted + 1;
+        learn_rates(p);
+    }
+    if (!paid) return;
+    for (int i = 0; i < g->n_steps; i++) seconds += g->step_s[i];
+    learn_costs(g, rest_s);
     /* A probe that pays refunds itself, so the next may follow at once. */
-    double most = 2 * p->rest[0].typical;
-    p->budget += PROBE_SHARE * seconds;
-    if (p->probing) p->budget -= seconds - (n_accepted + 1) / p->rate;
-    if (p->budget > most) p->budget = most;
+    double most = 2 * rest_cost(g, g->n);
+    g->budget += PROBE_SHARE * seconds;
+    if (g->probing) g->budget -= seconds - tokens / g->rate;
+    if (g->budget > most) g->budget = most;
 }

@@ -4,7 +4,12 @@
  * costs d steps of the head and a verification of d+1 rows. The best fixed depth has some rate r of tokens
  * per second; against that rate every single draft is weighed: it pays if what it adds, Sj, is worth more
  * than r times what it costs. Acceptance is a running estimate by depth and by the head's own confidence;
- * costs are running medians of what was measured here, at the context length of now. */
+ * costs are running medians of what was measured here, at the context length of now.
+ *
+ * Sequences that decode together share steps and verification. What a draft adds is its sequence's own; what it
+ * costs hangs on all of them: r is the rate of the whole group, a step is paid by those who take part in it in
+ * equal shares, and a row costs what the next rows of all of them would, on average. A group of one is the case
+ * above. What was learnt of costs is the group's, so that a new sequence need not learn it again. */
 #ifndef DECODE_DEPTH_H
 #define DECODE_DEPTH_H
 
@@ -14,6 +19,8 @@
 
 #define DEPTH_SAMPLES 9
 #define DEPTH_BUCKETS 8
+#define DEPTH_GROUP   64                                    /* sequences that decode together, at most */
+#define DEPTH_ROWS    (DEPTH_GROUP * (ALULA_DEPTH_MAX + 1)) /* that they verify at a time */
 
 /* The last few measurements, and of them the value that a third do not exceed: hiccups of the machine do
  * not move it. */
@@ -28,35 +35,60 @@ struct depth_rate {
     double trials, taken, hits; /* taken: worth verifying; hits: and right */
 };
 
+/* Of one sequence. */
 struct depth_policy {
     int fixed; /* 0 .. ALULA_DEPTH_MAX, or ALULA_DEPTH_AUTO */
     /* what was learnt */
     struct depth_rate by_depth[ALULA_DEPTH_MAX];
     struct depth_rate by_confidence[2][DEPTH_BUCKETS]; /* of those taken: first draft, later drafts */
-    struct depth_cost draft[2];                  /* first step (with what settles before it), later steps */
-    struct depth_cost rest[ALULA_DEPTH_MAX + 1]; /* all but drafting, by number of drafts */
-    int age[ALULA_DEPTH_MAX + 1];                /* cycles since that number was tried */
-    double budget;                               /* seconds that may be spent on trying what seems worse */
-    double rate;                                 /* tokens per second of the best fixed depth */
+    int age[ALULA_DEPTH_MAX + 1];                      /* cycles since that number was tried */
     /* the cycle */
     int max, n;
-    int forced; /* so many drafts, no questions; -1 = as pays */
-    bool probing;
+    int forced;     /* so many drafts, no questions; -1 = as pays */
+    bool wants;     /* takes part in the step of the head under way */
+    int n_steps;    /* it took part in */
+    int n_accepted; /* -1 while nothing was verified */
     double survival;
     double confidence[ALULA_DEPTH_MAX];
+    double foreseen[ALULA_DEPTH_MAX + 1]; /* tokens of a cycle at each depth */
+};
+
+/* Sequences that decode together. */
+struct depth_group {
+    /* what was learnt */
+    struct depth_cost
+        draft[2][DEPTH_GROUP + 1]; /* by sequences: first step (with what settles before it), later */
+    struct depth_cost rest[DEPTH_ROWS + 1]; /* all but drafting, by rows verified */
+    int least, most;                        /* rows that were measured; 0 = none yet */
+    double budget;                          /* seconds that may be spent on trying what seems worse */
+    /* the cycle */
+    struct depth_policy *const *policies; /* [n] */
+    int n;
+    bool probing;
+    double rate; /* tokens per second of the best fixed depth */
+    int rows;    /* to verify, as far as drafted */
+    int joined;  /* sequences in the step under way */
+    int n_steps, joined_in[ALULA_DEPTH_MAX];
+    double step_s[ALULA_DEPTH_MAX];
 };
 
 void depth_init(struct depth_policy *p, int depth);
-/* A cycle that can use at most max drafts. */
-void depth_begin(struct depth_policy *p, int max);
-/* Is it worth asking the head for one more? */
-bool depth_wants_more(struct depth_policy *p);
+/* A cycle of 1 <= n <= DEPTH_GROUP sequences, which stay where they are until it ends. */
+void depth_begin(struct depth_group *g, struct depth_policy *const *policies, int n);
+/* Of one of them, before depth_begin: it can use at most max drafts. */
+void depth_limit(struct depth_policy *p, int max);
+/* Whose next step of the head is worth its cost? Sets `wants` of each; returns how many do. */
+int depth_step(struct depth_group *g);
 /* Is what the head offers, with this confidence (share of its best token), worth a row of verification? To
  * be asked before the draft is drawn: an answer that knew the draft would bend the distribution. true
- * counts it as drafted. */
-bool depth_takes(struct depth_policy *p, double confidence);
-/* How it went: n_accepted of the n drafts survived; n_steps of the head were run, seconds each; the rest of
- * the cycle. */
-void depth_end(struct depth_policy *p, int n_accepted, const double *draft_s, int n_steps, double rest_s);
+ * counts it as drafted; false ends the sequence's drafting. Those of a step may be asked at the same time. */
+bool depth_takes(const struct depth_group *g, struct depth_policy *p, double confidence);
+/* Or it offers nothing. */
+void depth_stop(struct depth_policy *p);
+/* The step took so long. */
+void depth_stepped(struct depth_group *g, double seconds);
+/* How it went: n_accepted of each policy is set, and the rest of the cycle took rest_s. paid: by these sequences
+ * alone; else the time says nothing of their cost. */
+void depth_end(struct depth_group *g, double rest_s, bool paid);
 
 #endif

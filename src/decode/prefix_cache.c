@@ -78,7 +78,6 @@ static bool keep(struct alula_cache *c, struct timeline *t, int len, struct alul
         tree_touch(tree, near);
         return true;
     }
-    timeline_settle(t);
     tree_hold(near);
     bool room = tree_make_room(tree, bytes_to_keep(c, t, near, common, len));
     struct node *node = room ? tree_reach(tree, root, t->ids, len) : NULL;
@@ -94,10 +93,12 @@ static bool keep(struct alula_cache *c, struct timeline *t, int len, struct alul
 bool alula_cache_store(struct alula_cache *c, struct alula_session *s, struct alula_error *e)
 {
     if (!check_session(c, s, e)) return false;
-    int len = state_len(s->timeline.state);
+    struct timeline *t = &s->timeline;
+    int len = state_len(t->state);
     if (len == 0) return true;
+    pass_settle(&s->batch->core.pass, &t, 1);
     pthread_mutex_lock(&c->lock);
-    bool ok = keep(c, &s->timeline, len, e);
+    bool ok = keep(c, t, len, e);
     pthread_mutex_unlock(&c->lock);
     return ok;
 }

@@ -10,6 +10,7 @@
 #include "decode/decode_internal.h"
 
 #define CONTEXT_DEFAULT_MAX 32768
+#define PROMPT_ROWS         512 /* tokens of a prompt that a session by itself reads at once */
 
 struct alula_session_options alula_session_defaults(void)
 {
@@ -61,42 +62,64 @@ static bool set_law(struct speculator *sp, const struct alula_sampling *set, str
     return true;
 }
 
+/* The batch that the session is given, or one of its own. */
+static bool take_batch(struct alula_session *s, const struct alula_session_options *o, int chunk,
+                       struct alula_error *e)
+{
+    const struct draft_vocab *drafts = o->draft_whole ? NULL : s->engine->drafts;
+    struct alula_batch_options alone = {o->n_threads, 1, chunk};
+    if (o->batch && o->depth != 0 && drafts != o->batch->drafts)
+        return err_set(
+            e, ALULA_UNSUPPORTED,
+            "draft_whole is set; sessions of a batch all draft from the engine's draft vocabulary");
+    s->batch = o->batch;
+    s->owns_batch = !o->batch && batch_open(&s->batch, s->engine, drafts, &alone, e);
+    if (!s->batch) return false;
+    if (batch_join(s->batch, s->engine, e)) return true;
+    s->batch = NULL;
+    return false;
+}
+
+static void set_speculator(struct alula_session *s, const struct alula_session_options *o)
+{
+    struct speculator *sp = &s->speculator;
+    int depth = s->engine->has_mtp ? o->depth : 0;
+    depth_init(&sp->depth, depth);
+    sp->timeline = &s->timeline;
+    sp->sampler = s->sampler;
+    if (depth != 0) sp->drafts = s->batch->drafts;
+    sp->mask = s->constraint ? constraint_mask : o->mask;
+    sp->mask_arg = s->constraint ? s->constraint : o->mask_arg;
+}
+
+static int context_of(const struct alula_engine *engine, const struct alula_session_options *o)
+{
+    int most = model_config(engine->model)->max_position;
+    return o->n_ctx ? o->n_ctx : most < CONTEXT_DEFAULT_MAX ? most : CONTEXT_DEFAULT_MAX;
+}
+
 bool session_create_chunked(struct alula_session **ret, const struct alula_engine *engine,
                             const struct alula_session_options *options, int chunk, struct alula_error *e)
 {
     struct alula_session_options o = options ? *options : alula_session_defaults();
     if (!check_options(engine, &o, e)) return false;
-    const struct config *c = model_config(engine->model);
     struct alula_session *s = mem_zalloc(1, sizeof *s);
     if (!s) return err_set(e, ALULA_NOMEM, "no memory for a session");
-    int n_ctx = o.n_ctx                                 ? o.n_ctx
-                : c->max_position < CONTEXT_DEFAULT_MAX ? c->max_position
-                                                        : CONTEXT_DEFAULT_MAX;
+    int n_ctx = context_of(engine, &o);
     s->engine = engine;
     s->max_tokens = o.max_tokens;
     s->ignore_stop_ids = o.ignore_stop_ids;
-    int depth = engine->has_mtp ? o.depth : 0;
-    struct speculator *sp = &s->speculator;
-    depth_init(&sp->depth, depth);
-    sp->timeline = &s->timeline;
-    if (depth != 0 && !o.draft_whole) sp->drafts = engine->drafts;
-    sp->mask = o.grammar ? constraint_mask : o.mask;
-    sp->mask_arg = o.mask_arg;
-    if (o.batch && !batch_join(o.batch, engine, e)) {
-        mem_free(s);
-        return false;
-    }
-    s->batch = o.batch;
     bool ok = (!o.grammar || constraint_create(&s->constraint, o.grammar, engine, e)) &&
-              sampler_create(&s->sampler, c->vocab, &o.sampling, e) &&
-              stops_create(&s->stops, o.stop, o.n_stop, e) && set_law(sp, &o.sampling, e) &&
-              pool_create(&s->pool, o.batch ? o.batch->n_threads : o.n_threads, e) &&
-              timeline_create(&s->timeline, engine->model, s->pool, n_ctx, chunk < n_ctx ? chunk : n_ctx,
-                              depth != 0, e) &&
+              sampler_create(&s->sampler, model_config(engine->model)->vocab, &o.sampling, e) &&
+              stops_create(&s->stops, o.stop, o.n_stop, e) && set_law(&s->speculator, &o.sampling, e) &&
+              take_batch(s, &o, chunk < n_ctx ? chunk : n_ctx, e) &&
+              timeline_create(&s->timeline, engine->model, n_ctx, engine->has_mtp && o.depth != 0, e) &&
               reserve_text(s, e);
-    sp->sampler = s->sampler;
-    if (s->constraint) sp->mask_arg = s->constraint;
-    if (!ok || !speculator_create(sp, e)) {
+    if (ok) {
+        set_speculator(s, &o);
+        ok = speculator_create(&s->speculator, e);
+    }
+    if (!ok) {
         alula_session_free(s);
         return false;
     }
@@ -107,15 +130,14 @@ bool session_create_chunked(struct alula_session **ret, const struct alula_engin
 bool alula_session_create(struct alula_session **ret, const struct alula_engine *engine,
                           const struct alula_session_options *options, struct alula_error *e)
 {
-    return session_create_chunked(ret, engine, options, PROMPT_CHUNK, e);
+    return session_create_chunked(ret, engine, options, PROMPT_ROWS, e);
 }
 
 size_t alula_session_bytes(const struct alula_engine *engine, int n_ctx, int depth)
 {
     const struct config *c = model_config(engine->model);
     size_t vocab = (size_t)c->vocab, n_dists = depth ? 1 + ALULA_DEPTH_MAX : 1;
-    return state_bytes(engine->model, n_ctx) + (size_t)n_ctx * sizeof(int32_t) +
-           PAIRS_MAX * (size_t)c->hidden * sizeof(float) + sampler_bytes(c->vocab) +
+    return timeline_bytes(engine->model, n_ctx) + sampler_bytes(c->vocab) +
            n_dists * vocab * (sizeof(int32_t) + sizeof(double));
 }
 
@@ -127,8 +149,8 @@ void alula_session_free(struct alula_session *s)
     sampler_free(s->sampler);
     stops_free(s->stops);
     constraint_free(s->constraint);
-    pool_free(s->pool);
     if (s->batch) s->batch->n_sessions--;
+    if (s->owns_batch) alula_batch_free(s->batch);
     buf_free(&s->piece);
     buf_free(&s->text);
     mem_free(s);
@@ -194,20 +216,6 @@ static void begin_answer(struct alula_session *s)
     s->answering = true;
 }
 
-int session_read(struct alula_session *s, int n)
-{
-    struct timeline *t = &s->timeline;
-    double begin = clock_s();
-    timeline_read(t, n);
-    tell_sampler(s);
-    int read = state_len(t->state) - s->prompt; /* less than 0: an answer's last token was unread */
-    n = read - (int)s->stats.prompt_tokens;
-    s->stats.prompt_tokens = read;
-    s->stats.prefill_s += clock_s() - begin;
-    if (timeline_unread(t) == 0) begin_answer(s);
-    return n;
-}
-
 void session_took_over(struct alula_session *s) { tell_sampler(s); }
 
 bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
@@ -218,7 +226,12 @@ bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
     if (!alula_session_begin(s, ids, n, e)) return false;
     int total = t->len - s->prompt;
     while (s->reading) {
-        session_read(s, t->chunk);
+        struct seat seat;
+        struct alula_step step = {0};
+        double begin = clock_s();
+        if (!session_seat(s, s->batch->prompt_rows, &seat, e)) return false;
+        batch_run(&s->batch->core, &seat, 1);
+        session_take(s, &seat, clock_s() - begin, &step);
         int done = (int)s->stats.prompt_tokens;
         if (!s->reading || !progress || progress(arg, (size_t)done, (size_t)total)) continue;
         timeline_drop_unread(t);
@@ -282,34 +295,75 @@ static int take_tokens(struct alula_session *s, const struct cycle *c, int room,
     return n;
 }
 
-bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct alula_error *e)
+/* ---- cycles ------------------------------------------------------------------------------------- */
+
+bool session_seat(struct alula_session *s, int read_max, struct seat *seat, struct alula_error *e)
 {
     struct timeline *t = &s->timeline;
+    *seat = (struct seat){.speculator = &s->speculator, .error = e};
+    if (s->reading) {
+        bool more = state_len(t->state) < s->prompt; /* the last token of the answer before */
+        seat->n_read = read_max + more < timeline_unread(t) ? read_max + more : timeline_unread(t);
+        return true;
+    }
     if (!s->answering)
         return err_set(e, ALULA_USAGE,
                        "there is nothing to answer: a prompt comes first, and one after each answer");
-    double begin = clock_s();
     int room = t->n_ctx - t->len;
     if (s->max_tokens && s->max_tokens - (int)s->stats.tokens < room)
         room = s->max_tokens - (int)s->stats.tokens;
-    struct cycle c;
-    struct alula_step step = {0};
-    if (!speculator_cycle(&s->speculator, room, &c, e)) {
-        if (s->constraint && s->constraint->error.code) *e = s->constraint->error;
+    speculator_begin(&s->speculator, room);
+    return true;
+}
+
+static bool take_prompt(struct alula_session *s, double seconds, struct alula_step *step)
+{
+    tell_sampler(s);
+    int read = state_len(s->timeline.state) - s->prompt;
+    step->n_read += read - (int)s->stats.prompt_tokens;
+    s->stats.prompt_tokens = read;
+    s->stats.prefill_s += seconds;
+    if (timeline_unread(&s->timeline) > 0) return false;
+    begin_answer(s);
+    return true;
+}
+
+static void take_answer(struct alula_session *s, double seconds, struct alula_step *step)
+{
+    const struct cycle *c = &s->speculator.cycle;
+    double begin = clock_s();
+    int n = take_tokens(s, c, c->max, step);
+    speculator_keep(&s->speculator, n);
+    step->n_drafted = c->n_drafted;
+    step->n_accepted = c->n_accepted;
+    step->text = s->text.data ? s->text.data : "";
+    step->text_len = s->text.len;
+    s->answering = step->finish == ALULA_RUNNING;
+    s->stats.tokens += step->n_tokens;
+    for (int i = 0; i < step->n_tokens; i++)
+        s->stats.covered += !s->speculator.drafts || draft_vocab_has(s->speculator.drafts, step->tokens[i]);
+    s->stats.decode_s += seconds + clock_s() - begin;
+}
+
+bool session_take(struct alula_session *s, const struct seat *seat, double seconds, struct alula_step *step)
+{
+    if (seat->n_read) return take_prompt(s, seconds, step);
+    if (!seat->failed)
+        take_answer(s, seconds, step);
+    else if (s->constraint && s->constraint->error.code)
+        *seat->error = s->constraint->error;
+    return false;
+}
+
+bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct alula_error *e)
+{
+    struct alula_turn turn = {.session = s};
+    alula_batch_step(s->batch, &turn, 1);
+    if (turn.failed) {
+        *e = turn.error;
         return false;
     }
-    int n = take_tokens(s, &c, room, &step);
-    speculator_keep(&s->speculator, &c, n);
-    step.n_drafted = c.n_drafted;
-    step.n_accepted = c.n_accepted;
-    step.text = s->text.data ? s->text.data : "";
-    step.text_len = s->text.len;
-    s->answering = step.finish == ALULA_RUNNING;
-    s->stats.tokens += step.n_tokens;
-    for (int i = 0; i < step.n_tokens; i++)
-        s->stats.covered += !s->speculator.drafts || draft_vocab_has(s->speculator.drafts, step.tokens[i]);
-    s->stats.decode_s += clock_s() - begin;
-    *ret = step;
+    *ret = turn.step;
     return true;
 }
 

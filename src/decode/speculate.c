@@ -1,5 +1,5 @@
-/* speculate.c - the cycle of speculative decoding. Owns the order of drafting, verifying and accepting, and
- * the counters; must not know tensors, text or what ends an answer. */
+/* speculate.c - what a sequence drafts and which drafts it accepts. Owns the counters; must not know tensors, other
+ * sequences, text or what ends an answer. */
 #include "decode/speculate.h"
 
 #include <math.h>
@@ -15,7 +15,6 @@ bool speculator_create(struct speculator *s, struct alula_error *e)
     for (int i = 0; ok && s->depth.fixed != 0 && i < ALULA_DEPTH_MAX; i++)
         ok = sampler_dist_alloc(s->sampler, &s->q[i]);
     if (ok && s->drafts) {
-        forward_set_draft_head(s->timeline->forward, &s->drafts->head);
         s->scattered = mem_zalloc((size_t)vocab_of(s), sizeof *s->scattered);
         ok = s->scattered != NULL;
         for (int i = 0; ok && i < vocab_of(s); i++) s->scattered[i] = -INFINITY;
@@ -67,46 +66,39 @@ static double confidence(const struct speculator *s, const float *logits, const 
     return best;
 }
 
-/* One step of the head, for place len + n of the timeline. false: there is no draft, because none is worth
- * verifying or nothing can be drawn; the latter is the target's to complain of. */
-static bool draft_one(struct speculator *s)
+void speculator_begin(struct speculator *s, int max)
+{
+    s->cycle = (struct cycle){.max = max, .verified = timeline_unread(s->timeline) > 0};
+    if (s->cycle.verified) depth_limit(&s->depth, max);
+}
+
+void speculator_draft(struct speculator *s, const struct depth_group *g, const float *logits)
 {
     struct timeline *t = s->timeline;
-    int i = s->depth.n, place = t->len + i;
+    int i = s->cycle.n_drafted, place = t->len + i;
     struct dist *q = &s->q[i];
-    if (i == 0) timeline_settle(t);
-    const float *logits = timeline_draft(t);
-    if (!sampler_shape(s->sampler, scatter(s, logits), allowed_at(s, place), q)) return false;
-    if (!depth_takes(&s->depth, confidence(s, logits, q))) return false;
+    if (!sampler_shape(s->sampler, scatter(s, logits), allowed_at(s, place), q)) {
+        depth_stop(&s->depth);
+        return;
+    }
+    if (!depth_takes(g, &s->depth, confidence(s, logits, q))) return;
     int32_t forced = s->force ? s->force(s->force_arg, place) : -1;
     t->ids[place] = forced >= 0 ? forced : law_draft(&s->law, (uint64_t)place, q);
     sampler_push(s->sampler, t->ids[place]);
-    return true;
-}
-
-/* Drafts behind the timeline's end; fills q. Returns the number of steps. The drafts are pushed to the
- * sampler. */
-static int draft(struct speculator *s, double *step_s)
-{
-    int steps = 0;
-    for (bool more = true; more && depth_wants_more(&s->depth);) {
-        double begin = clock_s();
-        more = draft_one(s);
-        step_s[steps++] = clock_s() - begin;
-    }
-    return steps;
+    s->cycle.n_drafted++;
 }
 
 /* Replaces the drafts by the tokens of their places, up to the first that falls, and adds the bonus if none
- * does and max leaves room. The sampler has forgotten the drafts; the tokens are pushed. */
-static bool accept(struct speculator *s, int n_drafts, int max, struct cycle *c, struct alula_error *e)
+ * does and the cycle wants it. The sampler has forgotten the drafts; the tokens are pushed. */
+static bool replace(struct speculator *s, struct alula_error *e)
 {
     struct timeline *t = s->timeline;
+    struct cycle *c = &s->cycle;
     bool survives = true;
-    for (int i = 0; survives && i <= n_drafts && i < max; i++) {
+    for (int i = 0; survives && i <= c->n_drafted && i < c->max; i++) {
         int place = t->len + i;
-        if (!shape_target(s, forward_logits(t->forward, i), place, e)) return false;
-        if (i == n_drafts) {
+        if (!shape_target(s, t->logits + (size_t)i * (size_t)vocab_of(s), place, e)) return false;
+        if (i == c->n_drafted) {
             t->ids[place] = law_sample(&s->law, (uint64_t)place, &s->p);
             survives = false;
         } else {
@@ -121,59 +113,32 @@ static bool accept(struct speculator *s, int n_drafts, int max, struct cycle *c,
     return true;
 }
 
-static bool first_token(struct speculator *s, struct cycle *c, struct alula_error *e)
+bool speculator_accept(struct speculator *s, struct alula_error *e)
 {
     struct timeline *t = s->timeline;
-    if (!shape_target(s, timeline_logits(t), t->len, e)) return false;
-    t->ids[t->len] = law_sample(&s->law, (uint64_t)t->len, &s->p);
-    sampler_push(s->sampler, t->ids[t->len]);
-    c->n_tokens = 1;
-    return true;
-}
-
-bool speculator_cycle(struct speculator *s, int max, struct cycle *ret, struct alula_error *e)
-{
-    struct timeline *t = s->timeline;
-    struct cycle c = {.verified = timeline_unread(t) > 0};
-    double step_s[ALULA_DEPTH_MAX];
-    if (!c.verified) {
-        if (!first_token(s, &c, e)) return false;
-        *ret = c;
-        return true;
-    }
-    double t0 = clock_s();
-    depth_begin(&s->depth, max);
-    int steps = draft(s, step_s);
-    c.n_drafted = s->depth.n;
-    double t1 = clock_s();
-    timeline_verify(t, c.n_drafted);
-    double t2 = clock_s();
-    sampler_pop(s->sampler, t->ids + t->len, c.n_drafted);
-    if (!accept(s, c.n_drafted, max, &c, e)) {
-        sampler_pop(s->sampler, t->ids + t->len, c.n_tokens);
-        timeline_cancel(t);
+    struct cycle *c = &s->cycle;
+    sampler_pop(s->sampler, t->ids + t->len, c->n_drafted);
+    if (!replace(s, e)) {
+        sampler_pop(s->sampler, t->ids + t->len, c->n_tokens);
+        if (c->verified) timeline_cancel(t);
         return false;
     }
-    double t3 = clock_s();
-    depth_end(&s->depth, c.n_accepted, step_s, steps, t3 - t1);
-    for (int i = 0; i < c.n_drafted; i++) s->stats.drafted[i]++;
+    if (!c->verified) return true;
+    s->depth.n_accepted = c->n_accepted;
+    for (int i = 0; i < c->n_drafted; i++) s->stats.drafted[i]++;
     s->stats.cycles++;
-    s->stats.draft_s += t1 - t0;
-    s->stats.verify_s += t2 - t1;
-    s->stats.accept_s += t3 - t2;
-    *ret = c;
     return true;
 }
 
-void speculator_keep(struct speculator *s, const struct cycle *c, int n)
+void speculator_keep(struct speculator *s, int n)
 {
     struct timeline *t = s->timeline;
-    sampler_pop(s->sampler, t->ids + t->len + n, c->n_tokens - n);
-    if (!c->verified) {
-        t->len += n;
-        return;
-    }
+    struct cycle *c = &s->cycle;
     double begin = clock_s();
-    timeline_commit(t, n);
+    sampler_pop(s->sampler, t->ids + t->len + n, c->n_tokens - n);
+    if (c->verified)
+        timeline_commit(t, n);
+    else
+        t->len += n;
     s->stats.repair_s += clock_s() - begin;
 }

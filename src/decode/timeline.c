@@ -14,17 +14,17 @@
 
 static size_t hidden_of(const struct timeline *t) { return (size_t)model_config(t->model)->hidden; }
 
-bool timeline_create(struct timeline *t, const struct model *m, struct pool *pool, int n_ctx, int chunk,
-                     bool feeds_head, struct alula_error *e)
+bool timeline_create(struct timeline *t, const struct model *m, int n_ctx, bool feeds_head,
+                     struct alula_error *e)
 {
-    *t = (struct timeline){.model = m, .feeds_head = feeds_head, .chunk = chunk, .n_ctx = n_ctx};
-    int rows = chunk > VERIFY_ROWS_MAX ? chunk : VERIFY_ROWS_MAX;
-    bool ok = state_create(&t->state, m, n_ctx, e) && forward_create(&t->forward, m, pool, rows, e);
+    *t = (struct timeline){.model = m, .feeds_head = feeds_head, .n_ctx = n_ctx};
+    bool ok = state_create(&t->state, m, n_ctx, e);
     if (ok) {
         t->ids = mem_zalloc((size_t)n_ctx + VERIFY_ROWS_MAX, sizeof *t->ids);
+        t->last_logits = mem_zalloc((size_t)model_config(m)->vocab, sizeof *t->last_logits);
         t->hidden = mem_zalloc(hidden_of(t), sizeof *t->hidden);
         t->pair_hidden = mem_zalloc(PAIRS_MAX * hidden_of(t), sizeof *t->pair_hidden);
-        if (!t->ids || !t->hidden || !t->pair_hidden)
+        if (!t->ids || !t->last_logits || !t->hidden || !t->pair_hidden)
             ok = err_set(e, ALULA_NOMEM, "no memory for a timeline of %d tokens", n_ctx);
     }
     if (!ok) timeline_free(t);
@@ -33,12 +33,19 @@ bool timeline_create(struct timeline *t, const struct model *m, struct pool *poo
 
 void timeline_free(struct timeline *t)
 {
-    forward_free(t->forward);
     state_free(t->state);
     mem_free(t->ids);
+    mem_free(t->last_logits);
     mem_free(t->hidden);
     mem_free(t->pair_hidden);
     *t = (struct timeline){0};
+}
+
+size_t timeline_bytes(const struct model *m, int n_ctx)
+{
+    const struct config *c = model_config(m);
+    return state_bytes(m, n_ctx) + (size_t)n_ctx * sizeof(int32_t) +
+           ((size_t)c->vocab + (1 + PAIRS_MAX) * (size_t)c->hidden) * sizeof(float);
 }
 
 int timeline_unread(const struct timeline *t) { return t->len - state_len(t->state); }
@@ -51,57 +58,70 @@ void timeline_append(struct timeline *t, const int32_t *ids, size_t n)
 
 void timeline_drop_unread(struct timeline *t) { t->len = state_len(t->state); }
 
-static void hand_over(struct timeline *t, int row)
-{
-    t->last_row = row;
-    if (t->feeds_head) memcpy(t->hidden, forward_hidden(t->forward, row), hidden_of(t) * sizeof(float));
-}
-
-void timeline_read(struct timeline *t, int n)
-{
-    int begin = state_len(t->state);
-    if (n > t->chunk) n = t->chunk;
-    if (n > t->len - begin) n = t->len - begin;
-    bool last = begin + n == t->len;
-    const int32_t *ids = t->ids + begin;
-    timeline_settle(t);
-    struct span span = {t->state, ids, n, false, last ? SPAN_LOGITS_LAST : SPAN_LOGITS_NONE};
-    forward_run(t->forward, &span, 1);
-    if (t->feeds_head) {
-        if (begin > 0) mtp_history(t->forward, t->state, t->hidden, ids, 1);
-        mtp_history(t->forward, t->state, forward_hidden(t->forward, 0), ids + 1, n - 1);
-    }
-    hand_over(t, n - 1);
-}
-
-const float *timeline_logits(const struct timeline *t) { return forward_logits(t->forward, t->last_row); }
-
-void timeline_settle(struct timeline *t)
-{
-    if (t->n_pairs) mtp_history(t->forward, t->state, t->pair_hidden, t->pair_ids, t->n_pairs);
-    t->n_pairs = 0;
-}
+/* ---- pairs for the head --------------------------------------------------------------------------- */
 
 static void queue_pair(struct timeline *t, const float *hidden, int32_t id)
 {
-    if (t->n_pairs == PAIRS_MAX) timeline_settle(t);
     memcpy(t->pair_hidden + (size_t)t->n_pairs * hidden_of(t), hidden, hidden_of(t) * sizeof *hidden);
     t->pair_ids[t->n_pairs++] = id;
 }
 
-const float *timeline_draft(struct timeline *t)
+int timeline_take_pairs(struct timeline *t, struct mtp_row *out)
 {
-    const float *hidden = t->n_steps ? mtp_hidden(t->forward, 0) : t->hidden;
-    struct mtp_row row = {t->state, hidden, t->ids[t->len - 1 + t->n_steps]};
-    mtp_draft(t->forward, &row, 1);
-    t->n_steps++;
-    return mtp_logits(t->forward, 0);
+    int n = t->n_pairs;
+    for (int i = 0; i < n; i++)
+        out[i] = (struct mtp_row){t->state, t->pair_hidden + (size_t)i * hidden_of(t), t->pair_ids[i]};
+    t->n_pairs = 0;
+    return n;
 }
 
-void timeline_verify(struct timeline *t, int n_drafts)
+int timeline_read_pairs(struct timeline *t, int n, struct mtp_row *out)
 {
-    struct span span = {t->state, t->ids + t->len - 1, n_drafts + 1, true, SPAN_LOGITS_ALL};
-    forward_run(t->forward, &span, 1);
+    int begin = state_len(t->state) - n, taken = timeline_take_pairs(t, out);
+    if (!t->feeds_head) return 0;
+    if (begin > 0) out[taken++] = (struct mtp_row){t->state, t->hidden, t->ids[begin]};
+    for (int i = 1; i < n; i++)
+        out[taken++] =
+            (struct mtp_row){t->state, t->rows + (size_t)(i - 1) * hidden_of(t), t->ids[begin + i]};
+    return taken;
+}
+
+struct mtp_row timeline_draft_pair(const struct timeline *t)
+{
+    return (struct mtp_row){t->state, t->n_steps ? t->fed : t->hidden, t->ids[t->len - 1 + t->n_steps]};
+}
+
+void timeline_drafted(struct timeline *t, const float *fed)
+{
+    t->fed = fed;
+    t->n_steps++;
+}
+
+/* ---- what the trunk reads -------------------------------------------------------------------------- */
+
+static void hand_over(struct timeline *t, int row)
+{
+    if (t->feeds_head)
+        memcpy(t->hidden, t->rows + (size_t)row * hidden_of(t), hidden_of(t) * sizeof *t->hidden);
+}
+
+struct span timeline_read_span(const struct timeline *t, int n)
+{
+    bool last = n == timeline_unread(t);
+    const int32_t *ids = t->ids + state_len(t->state);
+    return (struct span){t->state, ids, n, false, last ? SPAN_LOGITS_LAST : SPAN_LOGITS_NONE};
+}
+
+void timeline_was_read(struct timeline *t, int n, const float *logits)
+{
+    hand_over(t, n - 1);
+    t->logits = t->last_logits;
+    if (logits) memcpy(t->last_logits, logits, (size_t)model_config(t->model)->vocab * sizeof *logits);
+}
+
+struct span timeline_verify_span(const struct timeline *t, int n_drafts)
+{
+    return (struct span){t->state, t->ids + t->len - 1, n_drafts + 1, true, SPAN_LOGITS_ALL};
 }
 
 void timeline_commit(struct timeline *t, int n)
@@ -113,7 +133,7 @@ void timeline_commit(struct timeline *t, int n)
             state_mtp_cut(t->state, t->len - 1);
         else
             queue_pair(t, t->hidden, t->ids[t->len - 1]);
-        for (int i = 0; i < n - 1; i++) queue_pair(t, forward_hidden(t->forward, i), t->ids[t->len + i]);
+        for (int i = 0; i < n - 1; i++) queue_pair(t, t->rows + (size_t)i * hidden_of(t), t->ids[t->len + i]);
     }
     t->n_steps = 0;
     hand_over(t, n - 1);

@@ -15,48 +15,52 @@
 struct timeline {
     const struct model *model;
     struct state *state;
-    struct forward *forward;
     bool feeds_head;
-    int chunk;
     int32_t *ids; /* [n_ctx + VERIFY_ROWS_MAX]; drafts lie behind len */
     int len, n_ctx;
-    int last_row;       /* of the last forward pass: row of the last token read */
-    float *hidden;      /* [hidden] what the trunk hands over after the last token read */
+    /* What the trunk gave, row i behind the i-th token of its part in a pass. */
+    const float *
+        logits; /* [..][vocab] of what it verified, until the next pass; once a prompt is read, the row behind
+                            it, until this timeline's next part */
+    const float *rows;  /* [..][hidden] what it handed over, until the next pass */
+    float *last_logits; /* [vocab] */
+    float *hidden;      /* [hidden] what it handed over after the last token read */
     float *pair_hidden; /* [PAIRS_MAX][hidden] */
     int32_t pair_ids[PAIRS_MAX];
     int n_pairs;
-    int n_steps; /* of the head since the last commit */
+    const float *fed; /* [hidden] what the next step of the head is fed with */
+    int n_steps;      /* of the head since the last commit */
 };
 
-/* chunk: tokens of a prompt read at once. feeds_head: keep the head's cache up to date; needs a head. */
-bool timeline_create(struct timeline *t, const struct model *m, struct pool *pool, int n_ctx, int chunk,
-                     bool feeds_head, struct alula_error *e);
+/* feeds_head: keep the head's cache up to date; needs a head. */
+bool timeline_create(struct timeline *t, const struct model *m, int n_ctx, bool feeds_head,
+                     struct alula_error *e);
 void timeline_free(struct timeline *t);
+size_t timeline_bytes(const struct model *m, int n_ctx); /* memory that one takes when full */
 
 /* Tokens that nobody has read yet. */
 int timeline_unread(const struct timeline *t);
 /* Appends n tokens, unread. The caller has checked ids and room. */
 void timeline_append(struct timeline *t, const int32_t *ids, size_t n);
-/* Reads the next chunk of what is unread, n tokens at most. Once nothing is, timeline_logits has the row behind the last
- * token, until the next pass. */
-void timeline_read(struct timeline *t, int n);
-const float *timeline_logits(const struct timeline *t);
 /* Forgets what was appended and not read. */
 void timeline_drop_unread(struct timeline *t);
 
-/* Brings the head's cache up to the last pair known. Call before drafting. */
-void timeline_settle(struct timeline *t);
-/* One step of the head, behind the last token (first step) or behind the draft that the last step led to,
- * ids[len + steps - 1]. Returns its logits, valid until the next step. */
-const float *timeline_draft(struct timeline *t);
-/* The trunk reads the last token and the n drafts behind it, in one pass; forward_logits(forward, i) is the
- * row behind the i-th of them. */
-void timeline_verify(struct timeline *t, int n_drafts);
-/* After that: ids[len..len+n) are now part of the timeline, the last one unread; drafts beyond are
- * forgotten, in the trunk's state and in the head's cache. 1 <= n <= n_drafts + 1. */
+/* After a part that verified: ids[len..len+n) are now part of the timeline, the last one unread; drafts beyond
+ * are forgotten, in the trunk's state and in the head's cache. 1 <= n <= n_drafts + 1. */
 void timeline_commit(struct timeline *t, int n);
 /* Or: nothing of the cycle counts. */
 void timeline_cancel(struct timeline *t);
+
+/* For pass.c: what a timeline puts into a pass, and what it takes from it. Pairs point into the timeline or to its
+ * rows; the functions return their number. */
+struct span timeline_read_span(const struct timeline *t, int n);
+struct span timeline_verify_span(const struct timeline *t, int n_drafts);
+int timeline_take_pairs(struct timeline *t, struct mtp_row *out); /* those that queue, at most PAIRS_MAX */
+int timeline_read_pairs(struct timeline *t, int n, struct mtp_row *out); /* and those of n tokens just read */
+struct mtp_row timeline_draft_pair(const struct timeline *t);
+void timeline_drafted(struct timeline *t, const float *fed);
+/* n tokens were read, and their pairs taken. logits: the last row, if it was asked for. */
+void timeline_was_read(struct timeline *t, int n, const float *logits);
 
 /* What was read, for keeping elsewhere: rows as state_save_rows gives them, and a snapshot, the state's with what the
  * trunk hands over. The head must have settled before. head: with what feeds the head; a timeline that feeds it needs

@@ -101,6 +101,9 @@ const float *forward_hidden(const struct forward *f, int r);
  * one layer. */
 void mtp_history(struct forward *f, struct state *s, const float *hidden /* [n][hidden] */,
                  const int32_t *tokens, int n);
+/* The same for pairs of several sequences, each one's in order. */
+struct mtp_row;
+void mtp_append(struct forward *f, const struct mtp_row *pairs, int n);
 /* One draft step for n_rows different sequences: appends the pair to each one's MTP cache, and leaves logits
  * (mtp_logits) and what the next step is fed with (mtp_hidden, which may come back as a row's hidden). The
  * position is the number of entries in the cache, with room for VERIFY_ROWS_MAX more than the context. */

@@ -42,16 +42,31 @@ static void pairs_enter(struct forward *f, int n)
     forward_norm(f, f->x, &w->layer.input_norm, n, f->u);
 }
 
+/* Keys and values of the n pairs that were placed. */
+static void pairs_append(struct forward *f, int n)
+{
+    pairs_enter(f, n);
+    attention_append(f, f->model->config->n_layers);
+}
+
 void mtp_history(struct forward *f, struct state *s, const float *hidden, const int32_t *tokens, int n)
 {
     for (int done = 0; done < n;) {
         int chunk = n - done < f->max_rows ? n - done : f->max_rows;
-        for (int r = 0; r < chunk; r++)
-            pair_place(f, r, s, s->mtp_len + r, hidden + (size_t)(done + r) * hidden_of(f), tokens[done + r]);
-        pairs_enter(f, chunk);
-        attention_append(f, f->model->config->n_layers);
-        s->mtp_len += chunk;
-        done += chunk;
+        for (int r = 0; r < chunk; r++, done++)
+            pair_place(f, r, s, s->mtp_len++, hidden + (size_t)done * hidden_of(f), tokens[done]);
+        pairs_append(f, chunk);
+    }
+}
+
+void mtp_append(struct forward *f, const struct mtp_row *pairs, int n)
+{
+    for (int done = 0; done < n;) {
+        int chunk = n - done < f->max_rows ? n - done : f->max_rows;
+        for (int r = 0; r < chunk; r++, done++)
+            pair_place(f, r, pairs[done].state, pairs[done].state->mtp_len++, pairs[done].hidden,
+                       pairs[done].token);
+        pairs_append(f, chunk);
     }
 }
 

@@ -12,13 +12,14 @@
 #include "base/mem.h"
 #include "decode/draft_vocab.h"
 #include "decode/sampler.h"
-#include "decode/timeline.h"
+#include "decode/pass.h"
 #include "kern/cpu.h"
 #include "tune/readlimit.h"
 
 #define CTX           1024
-#define STEPS_MAX     64 /* of a job in a round; with 5 tokens each they stay inside the context */
-#define PROMPT        8  /* tokens that lie before what is measured */
+#define STEPS_MAX     64  /* of a job in a round; with 5 tokens each they stay inside the context */
+#define PROMPT        8   /* tokens that lie before what is measured */
+#define PREFILL_MAX   512 /* tokens of the longest prompt that is measured */
 #define SEQUENCES_MAX 4
 #define THREADS_MAX   8 /* different numbers of threads that are measured */
 
@@ -27,10 +28,11 @@ struct rig {
     const struct weights *weights;
     struct model *model;
     struct pool *pool;
-    struct timeline timeline;            /* with all threads */
+    struct pass pass; /* with all threads */
+    struct timeline timeline;
     struct state *others[SEQUENCES_MAX]; /* the first unused: it is the timeline's */
-    struct pool *fewer[THREADS_MAX];     /* pools of fewer threads, each with its timeline */
-    struct timeline slower[THREADS_MAX];
+    struct pool *fewer[THREADS_MAX];     /* pools of fewer threads, each with its passes */
+    struct pass slower[THREADS_MAX];
     int fewer_threads[THREADS_MAX], n_fewer;
     struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
     int head_rows;              /* of the matrix that drafts come from */
@@ -93,14 +95,12 @@ double bench_draft_bytes(const struct weights *w, int head_rows)
 
 /* Takes the likeliest token, as greedy decoding does; the sequence goes on with the next number all the same, for
  * what a step costs must not hang on what a model of random weights says. */
-static void pick(struct rig *g, const float *logits, int n)
-{
-    g->sink ^= sampler_best(logits, n);
-}
+static void pick(struct rig *g, const float *logits, int n) { g->sink ^= sampler_best(logits, n); }
 
 /* An empty sequence whose tokens are consecutive numbers, PROMPT of them read, one more drawn. */
-static void begin(struct rig *g, struct timeline *t, bool feeds_head)
+static void begin(struct rig *g, struct pass *pass, bool feeds_head)
 {
+    struct timeline *t = &g->timeline;
     int vocab = model_config(g->model)->vocab;
     state_reset(t->state);
     t->len = t->n_pairs = t->n_steps = 0;
@@ -108,17 +108,26 @@ static void begin(struct rig *g, struct timeline *t, bool feeds_head)
     g->next = (g->next + PROMPT) % vocab;
     for (int i = 0; i < t->n_ctx + VERIFY_ROWS_MAX; i++) t->ids[i] = (g->next + i) % vocab;
     t->len = PROMPT;
-    while (timeline_unread(t) > 0) timeline_read(t, t->chunk);
+    pass_run(pass, &(struct part){t, PROMPT, 0}, 1);
     t->len++;
 }
 
-static void verify_step(struct rig *g, struct timeline *t, int rows, int keep)
+static void verify_step(struct rig *g, struct pass *pass, int rows, int keep)
 {
-    timeline_verify(t, rows - 1);
+    struct timeline *t = &g->timeline;
+    size_t vocab = (size_t)model_config(g->model)->vocab;
+    pass_run(pass, &(struct part){t, 0, rows - 1}, 1);
     if (g->profiling) profile_enter(g->clocks, 0, PROFILE_SAMPLING);
-    for (int i = 0; i < rows; i++) pick(g, forward_logits(t->forward, i), model_config(g->model)->vocab);
+    for (int i = 0; i < rows; i++) pick(g, t->logits + (size_t)i * vocab, (int)vocab);
     if (g->profiling) profile_enter(g->clocks, 0, PROFILE_SERIAL);
     timeline_commit(t, keep);
+}
+
+static void draft_one(struct rig *g)
+{
+    struct timeline *t = &g->timeline;
+    pass_draft(&g->pass, &t, 1);
+    pick(g, pass_draft_logits(&g->pass, 0), g->head_rows);
 }
 
 /* How many of depth drafts survive in the next cycle. Shares of consecutive cycles come out as asked, within one. */
@@ -130,17 +139,19 @@ static int survivors(struct rig *g, const double *acceptance, int depth)
     return n;
 }
 
-static void mtp_step(struct rig *g, struct timeline *t, const double *acceptance, int depth)
+static void mtp_step(struct rig *g, const double *acceptance, int depth)
 {
-    timeline_settle(t);
-    for (int i = 0; i < depth; i++) pick(g, timeline_draft(t), g->head_rows);
-    verify_step(g, t, depth + 1, survivors(g, acceptance, depth) + 1);
+    struct timeline *t = &g->timeline;
+    pass_settle(&g->pass, &t, 1);
+    for (int i = 0; i < depth; i++) draft_one(g);
+    verify_step(g, &g->pass, depth + 1, survivors(g, acceptance, depth) + 1);
 }
 
-static void draft_step(struct rig *g, struct timeline *t)
+static void draft_step(struct rig *g)
 {
+    struct timeline *t = &g->timeline;
     int entries = state_mtp_len(t->state);
-    pick(g, timeline_draft(t), g->head_rows);
+    draft_one(g);
     t->n_steps = 0;
     state_mtp_cut(t->state, entries);
 }
@@ -156,32 +167,32 @@ static void sequences_step(struct rig *g, int n)
         spans[i] = (struct span){i ? g->others[i] : g->timeline.state, &ids[i], 1, false, SPAN_LOGITS_LAST};
     }
     g->next = (g->next + n) % vocab;
-    forward_run(g->timeline.forward, spans, n);
-    for (int i = 0; i < n; i++) pick(g, forward_logits(g->timeline.forward, i), vocab);
+    forward_run(g->pass.forward, spans, n);
+    for (int i = 0; i < n; i++) pick(g, forward_logits(g->pass.forward, i), vocab);
 }
 
 static void prefill_step(struct rig *g, int n)
 {
     struct timeline *t = &g->timeline;
     struct span span = {t->state, t->ids, n, false, SPAN_LOGITS_LAST};
-    forward_run(t->forward, &span, 1);
-    pick(g, forward_logits(t->forward, n - 1), model_config(g->model)->vocab);
+    forward_run(g->pass.forward, &span, 1);
+    pick(g, forward_logits(g->pass.forward, n - 1), model_config(g->model)->vocab);
 }
 
-static struct timeline *timeline_of(struct rig *g, const struct bench_job *job)
+static struct pass *pass_of(struct rig *g, const struct bench_job *job)
 {
     if (job->kind == BENCH_SCALING)
         for (int i = 0; i < g->n_fewer; i++)
             if (g->fewer_threads[i] == job->n) return &g->slower[i];
-    return &g->timeline;
+    return &g->pass;
 }
 
 static void job_begin(struct rig *g, const struct bench_job *job)
 {
-    struct timeline *t = timeline_of(g, job);
+    struct timeline *t = &g->timeline;
     if (job->kind == BENCH_READ) return;
-    begin(g, t, job->kind == BENCH_MTP || job->kind == BENCH_DRAFT);
-    if (t->feeds_head) timeline_settle(t);
+    begin(g, pass_of(g, job), job->kind == BENCH_MTP || job->kind == BENCH_DRAFT);
+    pass_settle(&g->pass, &t, 1);
     if (job->kind == BENCH_PREFILL || job->kind == BENCH_SEQUENCES) state_reset(t->state);
     for (int i = 1; job->kind == BENCH_SEQUENCES && i < SEQUENCES_MAX; i++)
         if (g->others[i]) state_reset(g->others[i]);
@@ -189,14 +200,14 @@ static void job_begin(struct rig *g, const struct bench_job *job)
 
 static void job_step(struct rig *g, const struct bench_job *job, const double *acceptance)
 {
-    struct timeline *t = timeline_of(g, job);
+    struct pass *pass = pass_of(g, job);
     switch (job->kind) {
     case BENCH_READ: readlimit_run(g->readlimit, g->pool); break;
     case BENCH_PLAIN:
-    case BENCH_SCALING: verify_step(g, t, 1, 1); break;
-    case BENCH_VERIFY: verify_step(g, t, job->n, 1); break;
-    case BENCH_DRAFT: draft_step(g, t); break;
-    case BENCH_MTP: mtp_step(g, t, acceptance, job->n); break;
+    case BENCH_SCALING: verify_step(g, pass, 1, 1); break;
+    case BENCH_VERIFY: verify_step(g, pass, job->n, 1); break;
+    case BENCH_DRAFT: draft_step(g); break;
+    case BENCH_MTP: mtp_step(g, acceptance, job->n); break;
     case BENCH_PREFILL: prefill_step(g, job->n); break;
     case BENCH_SEQUENCES: sequences_step(g, job->n); break;
     }
@@ -225,9 +236,9 @@ static void profile_measure(struct rig *g, const struct bench *b, struct bench_p
 {
     int steps;
     g->profiling = true;
-    forward_set_profile(g->timeline.forward, g->clocks);
+    forward_set_profile(g->pass.forward, g->clocks);
     job_measure(g, &b->jobs[p->job], b->acceptance, step_s, &steps);
-    forward_set_profile(g->timeline.forward, NULL);
+    forward_set_profile(g->pass.forward, NULL);
     g->profiling = false;
     p->steps += steps;
     p->seconds += g->clocks->ended - g->clocks->begun;
@@ -263,9 +274,9 @@ static double count_experts(struct rig *g, const struct bench_job *job)
 {
     struct expert_count c = {.n_experts = model_config(g->model)->n_experts};
     job_begin(g, job);
-    forward_set_tap(g->timeline.forward, count_tap, &c);
+    forward_set_tap(g->pass.forward, count_tap, &c);
     job_step(g, job, NULL);
-    forward_set_tap(g->timeline.forward, NULL, NULL);
+    forward_set_tap(g->pass.forward, NULL, NULL);
     return c.n_layers ? (double)c.sum / c.n_layers : 0;
 }
 
@@ -298,7 +309,7 @@ static void list_profiles(struct bench *b, struct rig *g)
 
 static void list_jobs(struct bench *b, struct rig *g)
 {
-    static const int prompts[] = {128, 512};
+    static const int prompts[] = {128, PREFILL_MAX};
     add(b, BENCH_READ, 0, 0)->bytes = (double)readlimit_bytes(g->readlimit);
     add_pass(b, g, BENCH_PLAIN, 1, 1, 1);
     if (g->clocks) {
@@ -325,11 +336,12 @@ static void list_jobs(struct bench *b, struct rig *g)
 static void rig_free(struct rig *g)
 {
     for (int i = 0; i < g->n_fewer; i++) {
-        timeline_free(&g->slower[i]);
+        pass_free(&g->slower[i]);
         pool_free(g->fewer[i]);
     }
     for (int i = 1; i < SEQUENCES_MAX; i++) state_free(g->others[i]);
     timeline_free(&g->timeline);
+    pass_free(&g->pass);
     draft_vocab_free(g->drafts);
     readlimit_free(g->readlimit);
     mem_free(g->clocks);
@@ -353,7 +365,7 @@ static bool trim_head(struct rig *g, int n, struct alula_error *e)
     mem_free(ids);
     if (!ok) return false;
     g->head_rows = n;
-    forward_set_draft_head(g->timeline.forward, &g->drafts->head);
+    forward_set_draft_head(g->pass.forward, &g->drafts->head);
     return true;
 }
 
@@ -367,8 +379,8 @@ static bool rig_open(struct rig *g, const struct mtp_contract *contract, const s
     bool head = g->weights->has_mtp;
     if (!pool_create(&g->pool, o->n_threads, e) ||
         !model_create(&g->model, g->weights, contract, o->exact ? MODEL_EXACT : MODEL_FAST, e) ||
-        !timeline_create(&g->timeline, g->model, g->pool, ctx, 512, head, e) ||
-        !trim_head(g, o->draft_vocab, e) ||
+        !pass_create(&g->pass, g->model, g->pool, PREFILL_MAX, 1, e) ||
+        !timeline_create(&g->timeline, g->model, ctx, head, e) || !trim_head(g, o->draft_vocab, e) ||
         !readlimit_create(&g->readlimit, g->weights, o->read_bytes, g->pool, e))
         return false;
     for (int i = 1; i < SEQUENCES_MAX; i++)
@@ -378,8 +390,7 @@ static bool rig_open(struct rig *g, const struct mtp_contract *contract, const s
         if (!pool_create(&g->fewer[i], n, e)) return false;
         g->fewer_threads[i] = n;
         g->n_fewer++;
-        if (!timeline_create(&g->slower[i], g->model, g->fewer[i], ctx, VERIFY_ROWS_MAX, false, e))
-            return false;
+        if (!pass_create(&g->slower[i], g->model, g->fewer[i], VERIFY_ROWS_MAX, 1, e)) return false;
     }
     return true;
 }
