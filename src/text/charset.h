@@ -4,7 +4,7 @@
 
 #include "text/grammar.h"
 
-#define CHARSET_RANGES_MAX 512
+#define CHARSET_RANGES_MAX 256
 
 struct charset {
     struct char_range {

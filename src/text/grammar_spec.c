@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "text/free_text.h"
 #include "text/json_text.h"
+#include "text/schema.h"
 
 enum { SPEC_BYTES_MAX = 4 << 20, SPEC_DEPTH_MAX = 200 };
 
@@ -27,22 +28,37 @@ static int32_t read_reasoning(struct grammar *g, const struct tokenizer *t, int3
     return free_text(g, tag, 1, end);
 }
 
+static bool read_schema(struct json_text *j, const json_t *schema, int32_t *ret, struct alula_error *e)
+{
+    struct schema_reader *r;
+    if (!schema) return err_set(e, ALULA_FORMAT, "the grammar: \"schema\" is missing");
+    if (!schema_reader_create(&r, j, schema, "the schema", e)) return false;
+    *ret = grammar_call(j->g, schema_rule(r, schema, ""), GRAMMAR_S_END);
+    bool ok = schema_reader_finish(r, e);
+    schema_reader_free(r);
+    return ok;
+}
+
+/* Where the answer proper begins. */
+static bool read_answer(struct json_text *j, const json_t *spec, int32_t *ret, struct alula_error *e)
+{
+    const char *type;
+    if (!json_get_str_or(spec, "type", "", &type, "the grammar", e)) return false;
+    *ret = grammar_call(j->g, j->object, GRAMMAR_S_END);
+    if (strcmp(type, "json_object") == 0) return true;
+    if (strcmp(type, "json_schema") == 0) return read_schema(j, json_object_get(spec, "schema"), ret, e);
+    return err_set(e, ALULA_UNSUPPORTED, "the grammar: \"type\" is \"%.40s\", expected json_object or json_schema", type);
+}
+
 static bool build(struct grammar *g, const struct tokenizer *t, const json_t *spec, struct alula_error *e)
 {
-    const char *what = "the grammar", *type;
-    bool reasoning;
     struct json_text j;
-    if (!json_get_str_or(spec, "type", "", &type, what, e) ||
-        !json_get_bool_or(spec, "reasoning", false, &reasoning, what, e))
-        return false;
-    json_text_create(&j, g);
     int32_t begin;
-    if (strcmp(type, "json_object") == 0)
-        begin = grammar_call(g, j.object, GRAMMAR_S_END);
-    else
-        return err_set(e, ALULA_UNSUPPORTED, "%s: \"type\" is \"%.40s\", expected json_object", what, type);
-    if (reasoning) begin = read_reasoning(g, t, begin);
-    return grammar_seal(g, begin, e);
+    bool reasoning;
+    json_text_create(&j, g);
+    if (!json_get_bool_or(spec, "reasoning", false, &reasoning, "the grammar", e) || !read_answer(&j, spec, &begin, e))
+        return false;
+    return grammar_seal(g, reasoning ? read_reasoning(g, t, begin) : begin, e);
 }
 
 bool grammar_from_spec(struct grammar *ret, const struct tokenizer *tokenizer, const char *spec, size_t len,
