@@ -49,22 +49,27 @@ static void fill_gaps(struct words *w)
     }
 }
 
-static bool is_text(int b) { return b >= 0x20 || b == '\t' || b == '\n' || b == '\r'; }
+static bool is_text(int b, const char *without)
+{
+    return (b >= 0x20 || b == '\t' || b == '\n' || b == '\r') && !strchr(without, b);
+}
 
 /* Everything that a character can lead to from a node. */
-static int32_t read_char(struct grammar *g, const struct words *w, int at, int32_t wide)
+static int32_t read_char(struct grammar *g, const struct words *w, int at, const char *without, int32_t other)
 {
-    int32_t all = wide;
+    int32_t all = other;
     for (int lo = 0, hi; lo < 128; lo = hi + 1) {
-        for (hi = lo; hi < 127 && is_text(hi + 1) == is_text(lo) && w->to[at][hi + 1] == w->to[at][lo];) hi++;
+        bool text = is_text(lo, without);
+        for (hi = lo; hi < 127 && is_text(hi + 1, without) == text && w->to[at][hi + 1] == w->to[at][lo];)
+            hi++;
         uint8_t to = w->to[at][lo];
-        if (is_text(lo) && !w->complete[to])
+        if (text && !w->complete[to])
             all = grammar_either(g, grammar_byte(g, (uint8_t)lo, (uint8_t)hi, w->state[to]), all);
     }
     return all;
 }
 
-int32_t free_text(struct grammar *g, const char *const *words, int n, int32_t next)
+int32_t free_text(struct grammar *g, const char *const *words, int n, struct free_form form, int32_t next)
 {
     struct words w = {.n = 1};
     for (int i = 0; i < n; i++) add_word(&w, words[i]);
@@ -74,7 +79,8 @@ int32_t free_text(struct grammar *g, const char *const *words, int n, int32_t ne
     charset_add(&wide, 0x80, 0x10ffff);
     charset_tidy(&wide);
     int32_t other = charset_read(g, &wide, w.state[0]);
+    if (form.escapes) other = grammar_either(g, form.escapes(g, w.state[0]), other);
     for (int i = 0; i < w.n; i++)
-        grammar_fill(g, w.state[i], grammar_either(g, read_char(g, &w, i, other), next));
+        grammar_fill(g, w.state[i], grammar_either(g, read_char(g, &w, i, form.without, other), next));
     return w.state[0];
 }

@@ -6,26 +6,18 @@
 
 #include "base/json.h"
 #include "text/free_text.h"
-#include "text/json_text.h"
+#include "text/grammar_tools.h"
 #include "text/schema.h"
 
 enum { SPEC_BYTES_MAX = 4 << 20, SPEC_DEPTH_MAX = 200 };
-
-/* A tag in the answer: one added token where the tokenizer has it, else its characters. */
-static int32_t read_tag(struct grammar *g, const struct tokenizer *t, const char *tag, int32_t next)
-{
-    int32_t id = tokenizer_find(t, tag, strlen(tag));
-    if (id >= 0 && tokenizer_is_added(t, id)) return grammar_token(g, id, next);
-    return grammar_str(g, tag, next);
-}
 
 /* Free text up to the tag, however it is spelled; then an empty line, as the chat template writes it. */
 static int32_t read_reasoning(struct grammar *g, const struct tokenizer *t, int32_t next)
 {
     static const char *const tag[] = {"</think>"};
     int32_t rest = grammar_str(g, "\n\n", next);
-    int32_t end = grammar_either(g, read_tag(g, t, *tag, rest), grammar_str(g, *tag, rest));
-    return free_text(g, tag, 1, end);
+    int32_t end = grammar_either(g, grammar_tag(g, t, *tag, rest), grammar_str(g, *tag, rest));
+    return free_text(g, tag, 1, (struct free_form){.without = ""}, end);
 }
 
 static bool read_schema(struct json_text *j, const json_t *schema, int32_t *ret, struct alula_error *e)
@@ -40,23 +32,28 @@ static bool read_schema(struct json_text *j, const json_t *schema, int32_t *ret,
 }
 
 /* Where the answer proper begins. */
-static bool read_answer(struct json_text *j, const json_t *spec, int32_t *ret, struct alula_error *e)
+static bool read_answer(struct grammar *g, const struct tokenizer *t, const json_t *spec, int32_t *ret,
+                        struct alula_error *e)
 {
+    struct json_text j;
     const char *type;
     if (!json_get_str_or(spec, "type", "", &type, "the grammar", e)) return false;
-    *ret = grammar_call(j->g, j->object, GRAMMAR_S_END);
-    if (strcmp(type, "json_object") == 0) return true;
-    if (strcmp(type, "json_schema") == 0) return read_schema(j, json_object_get(spec, "schema"), ret, e);
-    return err_set(e, ALULA_UNSUPPORTED, "the grammar: \"type\" is \"%.40s\", expected json_object or json_schema", type);
+    bool tools = strcmp(type, "tools") == 0;
+    json_text_create(&j, g, tools ? STRING_JSON | STRING_TAGLESS : STRING_JSON);
+    if (tools) return grammar_tools(&j, t, spec, ret, e);
+    if (strcmp(type, "json_schema") == 0) return read_schema(&j, json_object_get(spec, "schema"), ret, e);
+    *ret = grammar_call(g, j.object, GRAMMAR_S_END);
+    return strcmp(type, "json_object") == 0 ||
+           err_set(e, ALULA_UNSUPPORTED,
+                   "the grammar: \"type\" is \"%.40s\", expected json_object, json_schema or tools", type);
 }
 
 static bool build(struct grammar *g, const struct tokenizer *t, const json_t *spec, struct alula_error *e)
 {
-    struct json_text j;
     int32_t begin;
     bool reasoning;
-    json_text_create(&j, g);
-    if (!json_get_bool_or(spec, "reasoning", false, &reasoning, "the grammar", e) || !read_answer(&j, spec, &begin, e))
+    if (!json_get_bool_or(spec, "reasoning", false, &reasoning, "the grammar", e) ||
+        !read_answer(g, t, spec, &begin, e))
         return false;
     return grammar_seal(g, reasoning ? read_reasoning(g, t, begin) : begin, e);
 }

@@ -48,7 +48,8 @@ static void read_decimal(struct decimal *d, const char *s)
     long before = (long)((point ? point : e ? e : s + strlen(s)) - s); /* digits before the point */
     if (e) power = strtol(e + 1, NULL, 10);
     long place = before + power;
-    for (; place < 0 && d->n_fraction < FRACTION_DIGITS; place++) put_digit(d->fraction, &d->n_fraction, FRACTION_DIGITS, '0', &d->cut);
+    for (; place < 0 && d->n_fraction < FRACTION_DIGITS; place++)
+        put_digit(d->fraction, &d->n_fraction, FRACTION_DIGITS, '0', &d->cut);
     for (p = s; *p && p != e; p++) {
         if (*p == '.') continue;
         if (place-- > 0) {
@@ -121,8 +122,9 @@ static int32_t digit_range(struct between *b, char from, char to, int left, bool
 {
     int32_t all = GRAMMAR_S_DEAD;
     if (b->multiple == 1)
-        return from <= to ? grammar_byte(b->g, (uint8_t)from, (uint8_t)to, digits_from(b, left - 1, lo, hi, 0))
-                          : GRAMMAR_S_DEAD;
+        return from <= to
+                   ? grammar_byte(b->g, (uint8_t)from, (uint8_t)to, digits_from(b, left - 1, lo, hi, 0))
+                   : GRAMMAR_S_DEAD;
     for (char c = from; c <= to; c++) {
         int32_t then = digits_from(b, left - 1, lo, hi, (rest * 10 + c - '0') % b->multiple);
         all = grammar_either(b->g, grammar_byte(b->g, (uint8_t)c, (uint8_t)c, then), all);
@@ -139,7 +141,8 @@ static int32_t one_digit(struct between *b, int left, char least, bool lo, bool 
     if (hi && to >= least && !(lo && from == to))
         all = grammar_either(b->g, digit_range(b, to, to, left, false, true, rest), all);
     char first = (char)(from + lo), last = (char)(to - hi);
-    return grammar_either(b->g, digit_range(b, first > least ? first : least, last, left, false, false, rest), all);
+    return grammar_either(b->g, digit_range(b, first > least ? first : least, last, left, false, false, rest),
+                          all);
 }
 
 /* Everything that can follow where `left` places are still to come. */
@@ -200,7 +203,8 @@ int32_t json_number_between(struct grammar *g, const struct number_range *r, int
 {
     struct decimal min = {0}, max = {0};
     bool has_min = r->min.value, has_max = r->max.value, whole = r->integer || r->multiple > 1;
-    struct between b = {.g = g, .multiple = r->multiple, .n_fraction = whole ? 0 : FRACTION_DIGITS, .next = next};
+    struct between b = {
+        .g = g, .multiple = r->multiple, .n_fraction = whole ? 0 : FRACTION_DIGITS, .next = next};
     if (has_min) min = decimal_of(&r->min);
     if (has_max) max = decimal_of(&r->max);
     int longest = min.huge ? 0 : min.n_whole;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text/free_text.h"
+
 enum { INTEGER_DIGITS = 18, WHOLE_DIGITS = 16, FRACTION_DIGITS = 16, EXPONENT_DIGITS = 2 };
 
 static int32_t hex(struct grammar *g, const char *ranges, int32_t next)
@@ -33,31 +35,40 @@ static int32_t unicode_escape(struct grammar *g, int32_t next)
     return grammar_str(g, "\\u", grammar_either(g, pair, grammar_either(g, below, other)));
 }
 
-int32_t json_text_char(struct grammar *g, enum string_form form, int32_t next)
+/* Characters spelled by a backslash. */
+static int32_t escapes(struct grammar *g, int32_t next)
+{
+    int32_t named = GRAMMAR_S_DEAD;
+    for (const char *c = "\"\\/bfnrt"; *c; c++)
+        named = grammar_either(g, grammar_byte(g, (uint8_t)*c, (uint8_t)*c, next), named);
+    return grammar_either(g, grammar_str(g, "\\", named), unicode_escape(g, next));
+}
+
+/* Any character, in any of its spellings. */
+static int32_t any_char(struct grammar *g, enum string_form form, int32_t next)
 {
     struct charset set = {0};
     charset_add(&set, 0x20, 0x10ffff);
-    if (form == STRING_JSON) {
-        charset_remove(&set, '"', '"');
-        charset_remove(&set, '\\', '\\');
-    } else {
+    if (form & STRING_TAGLESS) charset_remove(&set, '<', '<');
+    if (form & STRING_RAW) {
         charset_add(&set, '\t', '\n');
         charset_add(&set, '\r', '\r');
+    } else {
+        charset_remove(&set, '"', '"');
+        charset_remove(&set, '\\', '\\');
     }
     charset_tidy(&set);
-    int32_t plain = charset_read(g, &set, next), named = GRAMMAR_S_DEAD;
-    if (form == STRING_RAW) return plain;
-    for (const char *c = "\"\\/bfnrt"; *c; c++)
-        named = grammar_either(g, grammar_byte(g, (uint8_t)*c, (uint8_t)*c, next), named);
-    return grammar_either(g, plain, grammar_either(g, grammar_str(g, "\\", named), unicode_escape(g, next)));
+    int32_t plain = charset_read(g, &set, next);
+    return form & STRING_RAW ? plain : grammar_either(g, plain, escapes(g, next));
 }
 
 int32_t json_text_charset(struct grammar *g, const struct charset *set, enum string_form form, int32_t next)
 {
     static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
     struct charset plain = *set;
+    bool json = !(form & STRING_RAW);
     int32_t escaped = GRAMMAR_S_DEAD;
-    for (int i = 0; form == STRING_JSON && i < set->n; i++) {
+    for (int i = 0; json && i < set->n; i++) {
         for (uint32_t c = set->ranges[i].lo; c <= set->ranges[i].hi && c <= '\\'; c++) {
             const char *hit = c && c < 128 ? strchr(named, (int)c) : NULL;
             char text[8];
@@ -69,7 +80,8 @@ int32_t json_text_charset(struct grammar *g, const struct charset *set, enum str
             escaped = grammar_either(g, grammar_str(g, text, next), escaped);
         }
     }
-    if (form == STRING_JSON) {
+    if (form & STRING_TAGLESS) charset_remove(&plain, '<', '<');
+    if (json) {
         charset_remove(&plain, 0, 0x1f);
         charset_remove(&plain, '"', '"');
         charset_remove(&plain, '\\', '\\');
@@ -80,9 +92,35 @@ int32_t json_text_charset(struct grammar *g, const struct charset *set, enum str
 
 int32_t json_text_string(struct grammar *g, enum string_form form, uint32_t min, uint32_t max, int32_t next)
 {
-    const char *quote = form == STRING_JSON ? "\"" : "";
-    int32_t body = json_text_char(g, form, GRAMMAR_S_AGAIN);
+    const char *quote = form & STRING_RAW ? "" : "\"";
+    int32_t body = any_char(g, form, GRAMMAR_S_AGAIN);
     return grammar_str(g, quote, grammar_repeat(g, body, min, max, grammar_str(g, quote, next)));
+}
+
+/* ---- tags ----------------------------------------------------------------------------------------------- */
+
+/* Those at which a reader of calls takes a value to end. */
+static const char *const tags[] = {"</parameter>", "</function>", "</tool_call>", "<parameter="};
+enum { N_TAGS = sizeof tags / sizeof *tags };
+
+int32_t json_text_tagless(struct grammar *g, int32_t next)
+{
+    return free_text(g, tags, N_TAGS, (struct free_form){.without = ""}, next);
+}
+
+bool json_text_has_tag(const char *s, size_t n)
+{
+    for (int i = 0; i < N_TAGS; i++)
+        if (memmem(s, n, tags[i], strlen(tags[i]))) return true;
+    return false;
+}
+
+static int32_t any_string(struct grammar *g, enum string_form form)
+{
+    struct free_form within = {.without = "\"\\\t\n\r", .escapes = escapes};
+    int32_t end = grammar_str(g, "\"", GRAMMAR_S_END);
+    if (form & STRING_TAGLESS) return grammar_str(g, "\"", free_text(g, tags, N_TAGS, within, end));
+    return json_text_string(g, form, 0, GRAMMAR_NO_LIMIT, GRAMMAR_S_END);
 }
 
 /* ---- values of any kind --------------------------------------------------------------------------------- */
@@ -134,17 +172,18 @@ static int32_t member(struct json_text *j, int32_t next)
     return grammar_call(j->g, j->string, grammar_str(j->g, ": ", grammar_call(j->g, j->value, next)));
 }
 
-void json_text_create(struct json_text *j, struct grammar *g)
+void json_text_create(struct json_text *j, struct grammar *g, enum string_form form)
 {
     int32_t end = GRAMMAR_S_END;
     *j = (struct json_text){g,
+                            form,
                             grammar_rule(g),
                             grammar_rule(g),
                             grammar_rule(g),
                             grammar_rule(g),
                             grammar_rule(g),
                             grammar_rule(g)};
-    grammar_define(g, j->string, json_text_string(g, STRING_JSON, 0, GRAMMAR_NO_LIMIT, end));
+    grammar_define(g, j->string, any_string(g, form));
     grammar_define(g, j->number, number(g));
     grammar_define(g, j->integer, integer(g));
     grammar_define(g, j->object, sequence(j, "{", member, "}", end));

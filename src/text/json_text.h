@@ -8,21 +8,26 @@
 
 #include "text/charset.h"
 
-/* How a string's characters are written: within quotes with escapes, or as they stand. */
-enum string_form { STRING_JSON, STRING_RAW };
+/* How a string's characters are written: within quotes with escapes, or as they stand. TAGLESS with either: so that no tag
+ * of a tool call comes about. */
+enum string_form { STRING_JSON = 0, STRING_RAW = 1, STRING_TAGLESS = 2 };
+
+/* Any text that holds no tag of a tool call, raw; then next. */
+int32_t json_text_tagless(struct grammar *g, int32_t next);
+/* Whether n bytes hold one. */
+bool json_text_has_tag(const char *s, size_t n);
 
 /* Rules that a grammar has once. */
 struct json_text {
     struct grammar *g;
+    enum string_form form; /* JSON or JSON | TAGLESS */
     int value, object, array, string, number, integer;
 };
-void json_text_create(struct json_text *j, struct grammar *g);
+void json_text_create(struct json_text *j, struct grammar *g, enum string_form form);
 
-/* Any character of a string, in any of its spellings. */
-int32_t json_text_char(struct grammar *g, enum string_form form, int32_t next);
-/* One of the characters of a set, in its usual spelling. */
+/* One of the characters of a set, in its usual spelling; without '<' if no tag may come about. */
 int32_t json_text_charset(struct grammar *g, const struct charset *set, enum string_form form, int32_t next);
-/* "any string of min to max characters" in quotes, or raw. */
+/* Any string of min to max characters, with its quotes if there are any. */
 int32_t json_text_string(struct grammar *g, enum string_form form, uint32_t min, uint32_t max, int32_t next);
 
 #endif

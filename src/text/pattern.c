@@ -59,7 +59,10 @@ static struct node *cat(struct parser *r, struct node *a, struct node *b)
     return make(r, (struct node){.kind = CAT, .a = a, .b = b, .nullable = a->nullable && b->nullable});
 }
 
-static struct node *empty(struct parser *r) { return make(r, (struct node){.kind = EMPTY, .nullable = true}); }
+static struct node *empty(struct parser *r)
+{
+    return make(r, (struct node){.kind = EMPTY, .nullable = true});
+}
 
 static bool at(const struct parser *r, char c) { return r->p < r->end && *r->p == c; }
 
@@ -85,14 +88,17 @@ static uint32_t take_hex(struct parser *r, int n)
     uint32_t c = 0;
     for (int i = 0; i < n; i++, r->p++) {
         int d = r->p < r->end ? *r->p : 0;
-        int v = d >= '0' && d <= '9' ? d - '0' : (d | 32) >= 'a' && (d | 32) <= 'f' ? (d | 32) - 'a' + 10 : -1;
+        int v = d >= '0' && d <= '9'                 ? d - '0'
+                : (d | 32) >= 'a' && (d | 32) <= 'f' ? (d | 32) - 'a' + 10
+                                                     : -1;
         if (v < 0) {
             refuse(r, ALULA_FORMAT, "a hexadecimal digit is missing");
             return 0;
         }
         c = c * 16 + (uint32_t)v;
     }
-    if (c >= 0xd800 && c <= 0xdfff) refuse(r, ALULA_UNSUPPORTED, "half of a surrogate pair; write the character itself");
+    if (c >= 0xd800 && c <= 0xdfff)
+        refuse(r, ALULA_UNSUPPORTED, "half of a surrogate pair; write the character itself");
     return c;
 }
 
@@ -169,7 +175,8 @@ static struct node *parse_class(struct parser *r)
         hi = lo;
         if (at(r, '-') && r->p + 1 < r->end && r->p[1] != ']') {
             r->p++;
-            if (!take_class_item(r, &set, &wide, &hi)) return refuse(r, ALULA_FORMAT, "a range ends in a class");
+            if (!take_class_item(r, &set, &wide, &hi))
+                return refuse(r, ALULA_FORMAT, "a range ends in a class");
             if (hi < lo) return refuse(r, ALULA_FORMAT, "a range ends before it begins");
         }
         charset_add(&set, lo, hi);
@@ -270,7 +277,8 @@ static bool ends_sequence(const struct parser *r) { return r->p == r->end || at(
 static struct node *parse_sequence(struct parser *r)
 {
     struct node *all = empty(r);
-    while (all && !r->failed && !ends_sequence(r) && !(r->depth == 0 && at(r, '$'))) all = cat(r, all, parse_repeat(r));
+    while (all && !r->failed && !ends_sequence(r) && !(r->depth == 0 && at(r, '$')))
+        all = cat(r, all, parse_repeat(r));
     return all;
 }
 
@@ -278,7 +286,8 @@ static struct node *any_text(struct parser *r)
 {
     struct charset set = {0};
     charset_add(&set, 0x20, 0x10ffff);
-    return make(r, (struct node){.kind = REPEAT, .a = make_set(r, &set), .max = GRAMMAR_NO_LIMIT, .nullable = true});
+    return make(
+        r, (struct node){.kind = REPEAT, .a = make_set(r, &set), .max = GRAMMAR_NO_LIMIT, .nullable = true});
 }
 
 /* One alternative; at the top with its anchors, or with any text in their place. */
@@ -314,14 +323,6 @@ struct builder {
 
 static int32_t build(struct builder *b, const struct node *n, uint32_t counts, int32_t next);
 
-static int32_t build_set(struct builder *b, const struct charset *set, int32_t next)
-{
-    struct charset s = *set;
-    if (b->form == STRING_RAW) charset_remove(&s, '<', '<');
-    charset_tidy(&s);
-    return json_text_charset(b->g, &s, b->form, next);
-}
-
 static int32_t build_repeat(struct builder *b, const struct node *n, uint32_t counts, int32_t next)
 {
     uint32_t most = n->max == GRAMMAR_NO_LIMIT ? n->min : n->max;
@@ -338,7 +339,7 @@ static int32_t build_repeat(struct builder *b, const struct node *n, uint32_t co
 static int32_t build(struct builder *b, const struct node *n, uint32_t counts, int32_t next)
 {
     switch (n->kind) {
-    case SET: return build_set(b, n->set, next);
+    case SET: return json_text_charset(b->g, n->set, b->form, next);
     case CAT: return build(b, n->a, counts, build(b, n->b, counts, next));
     case ALT: return grammar_either(b->g, build(b, n->a, counts, next), build(b, n->b, counts, next));
     case REPEAT: return build_repeat(b, n, counts, next);
@@ -350,7 +351,8 @@ bool pattern_read(struct grammar *g, const char *pattern, size_t n, enum string_
                   int32_t *ret, struct alula_error *e)
 {
     if (n > PATTERN_BYTES_MAX)
-        return err_set(e, ALULA_LIMIT, "the pattern has %zu bytes, expected at most %d", n, PATTERN_BYTES_MAX);
+        return err_set(e, ALULA_LIMIT, "the pattern has %zu bytes, expected at most %d", n,
+                       PATTERN_BYTES_MAX);
     struct parser r = {.text = pattern, .p = pattern, .end = pattern + n, .e = e};
     struct builder b = {.g = g, .form = form};
     struct node *all = parse_alternatives(&r);

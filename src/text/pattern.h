@@ -11,8 +11,7 @@
 
 #include "text/json_text.h"
 
-/* A string without its quotes in which the pattern is found (to be all of it, the pattern says ^ and $). In raw form no
- * '<' is written, with which a tag could begin. Errors: FORMAT, UNSUPPORTED, LIMIT: "character N of the pattern: ...". */
+/* A string without its quotes in which the pattern is found (to be all of it, the pattern says ^ and $). Errors: FORMAT, UNSUPPORTED, LIMIT: "character N of the pattern: ...". */
 bool pattern_read(struct grammar *g, const char *pattern, size_t n, enum string_form form, int32_t next,
                   int32_t *ret, struct alula_error *e);
 

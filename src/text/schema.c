@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "text/schema_parts.h"
 
-enum { BUCKETS = 1 << 16 };
+enum { BUCKETS = 1 << 16, ONE_OF_MAX = 100 };
 
 /* ---- places and errors ---------------------------------------------------------------------------------- */
 
@@ -29,8 +29,8 @@ bool schema_refuse(struct schema_reader *r, enum alula_code code, const char *ke
 
 static bool no_memory(struct schema_reader *r) { return schema_refuse(r, ALULA_NOMEM, NULL, "no memory"); }
 
-bool schema_reader_create(struct schema_reader **ret, struct json_text *j, const json_t *root, const char *place,
-                          struct alula_error *e)
+bool schema_reader_create(struct schema_reader **ret, struct json_text *j, const json_t *root,
+                          const char *place, struct alula_error *e)
 {
     struct schema_reader *r = mem_zalloc(1, sizeof *r);
     if (r) {
@@ -139,7 +139,8 @@ const json_t *schema_resolve(struct schema_reader *r, const json_t *ref)
         return NULL;
     }
     if (p[0] != '#' || (p[1] && p[1] != '/')) {
-        schema_refuse(r, ALULA_UNSUPPORTED, "$ref", "\"%.100s\" leads out of the schema, expected #/...", text);
+        schema_refuse(r, ALULA_UNSUPPORTED, "$ref", "\"%.100s\" leads out of the schema, expected #/...",
+                      text);
         return NULL;
     }
     for (p++; *p == '/' && at;) {
@@ -186,7 +187,7 @@ static const struct {
 };
 
 /* Refuses what is not known. *ret: the types that the keywords speak of. */
-static bool check_keywords(struct schema_reader *r, const json_t *schema, unsigned *ret)
+bool schema_check_keywords(struct schema_reader *r, const json_t *schema, unsigned *ret)
 {
     const char *key;
     json_t *value;
@@ -227,7 +228,8 @@ unsigned schema_types(struct schema_reader *r, const json_t *type)
     return r->error.code ? 0 : types;
 }
 
-bool schema_count(struct schema_reader *r, const json_t *schema, const char *keyword, uint32_t fallback, uint32_t *ret)
+bool schema_count(struct schema_reader *r, const json_t *schema, const char *keyword, uint32_t fallback,
+                  uint32_t *ret)
 {
     const json_t *v = json_object_get(schema, keyword);
     double n = json_is_number(v) ? json_number_value(v) : -1;
@@ -236,7 +238,8 @@ bool schema_count(struct schema_reader *r, const json_t *schema, const char *key
     if (n < 0 || n != (double)(uint64_t)(n < 1e18 ? n : 1e18))
         return schema_refuse(r, ALULA_FORMAT, keyword, "expected a whole number, 0 or more");
     if (n > GRAMMAR_COUNT_MAX && strncmp(keyword, "min", 3) == 0)
-        return schema_refuse(r, ALULA_LIMIT, keyword, "found %.0f, expected at most %d", n, GRAMMAR_COUNT_MAX);
+        return schema_refuse(r, ALULA_LIMIT, keyword, "found %.0f, expected at most %d", n,
+                             GRAMMAR_COUNT_MAX);
     *ret = n > GRAMMAR_COUNT_MAX ? GRAMMAR_COUNT_MAX : (uint32_t)n;
     return true;
 }
@@ -255,7 +258,8 @@ static bool has_more_than(const json_t *schema, const char *keyword)
 }
 
 /* One of a list, together with what stands beside the list. */
-static const json_t *alternative(struct schema_reader *r, const json_t *schema, const char *keyword, const json_t *one)
+const json_t *schema_alternative(struct schema_reader *r, const json_t *schema, const char *keyword,
+                                 const json_t *one)
 {
     if (!has_more_than(schema, keyword)) return one;
     json_t *all = json_copy((json_t *)(uintptr_t)schema), *parts = json_pack("[O]", one);
@@ -267,25 +271,34 @@ static const json_t *alternative(struct schema_reader *r, const json_t *schema, 
     return all;
 }
 
+bool schema_check_apart(struct schema_reader *r, const json_t *schema, const char *keyword)
+{
+    const json_t *list = json_object_get(schema, keyword);
+    size_t n = strcmp(keyword, "oneOf") == 0 ? json_array_size(list) : 0;
+    if (!json_array_size(list)) return schema_refuse(r, ALULA_FORMAT, keyword, "expected a list of schemas");
+    if (n > ONE_OF_MAX) return schema_refuse(r, ALULA_LIMIT, keyword, "more than %d parts", ONE_OF_MAX);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (!schema_apart(r, json_array_get(list, k), json_array_get(list, i)))
+                return schema_refuse(
+                    r, ALULA_UNSUPPORTED, keyword,
+                    "parts %zu and %zu are not told apart by type, constants, or a constant of a "
+                    "required property",
+                    k, i);
+    return true;
+}
+
 static int32_t read_alternatives(struct schema_reader *r, const json_t *schema, const char *keyword)
 {
     const json_t *list = json_object_get(schema, keyword);
-    bool one_of = strcmp(keyword, "oneOf") == 0;
     int32_t all = GRAMMAR_S_DEAD;
-    size_t n = json_array_size(list);
-    if (!n) return schema_refuse(r, ALULA_FORMAT, keyword, "expected a list of schemas");
-    for (size_t i = 0; one_of && i < n; i++)
-        for (size_t k = 0; k < i; k++)
-            if (!schema_apart(r, json_array_get(list, k), json_array_get(list, i)))
-                return schema_refuse(r, ALULA_UNSUPPORTED, keyword,
-                                     "parts %zu and %zu are not told apart by type, constants, or a constant of a "
-                                     "required property",
-                                     k, i);
-    for (size_t i = n; i-- > 0 && !r->error.code;) {
+    if (!schema_check_apart(r, schema, keyword)) return all;
+    for (size_t i = json_array_size(list); i-- > 0 && !r->error.code;) {
         char index[24];
         snprintf(index, sizeof index, "%zu", i);
-        const json_t *one = alternative(r, schema, keyword, json_array_get(list, i));
-        all = grammar_either(r->g, grammar_call(r->g, schema_child(r, one, keyword, index), GRAMMAR_S_END), all);
+        const json_t *one = schema_alternative(r, schema, keyword, json_array_get(list, i));
+        all = grammar_either(r->g, grammar_call(r->g, schema_child(r, one, keyword, index), GRAMMAR_S_END),
+                             all);
     }
     return all;
 }
@@ -299,7 +312,7 @@ static int32_t read_type(struct schema_reader *r, const json_t *schema, unsigned
     case TYPE_BOOLEAN: return grammar_either(g, grammar_str(g, "true", end), grammar_str(g, "false", end));
     case TYPE_INTEGER: return schema_number(r, schema, true);
     case TYPE_NUMBER: return schema_number(r, schema, false);
-    case TYPE_STRING: return schema_string(r, schema, STRING_JSON, end);
+    case TYPE_STRING: return schema_string(r, schema, r->j->form, end);
     case TYPE_ARRAY: return schema_array(r, schema);
     default: return schema_object(r, schema);
     }
@@ -320,15 +333,16 @@ static int32_t read_types(struct schema_reader *r, const json_t *schema, unsigne
 static int32_t read_constants(struct schema_reader *r, const json_t *schema, unsigned spoken_of)
 {
     if (spoken_of)
-        return schema_refuse(r, ALULA_UNSUPPORTED, NULL, "enum or const beside a keyword that limits the values further");
+        return schema_refuse(r, ALULA_UNSUPPORTED, NULL,
+                             "enum or const beside a keyword that limits the values further");
     unsigned types = schema_types(r, json_object_get(schema, "type"));
-    return r->error.code ? GRAMMAR_S_DEAD : schema_constants(r, schema, types, STRING_JSON, GRAMMAR_S_END);
+    return r->error.code ? GRAMMAR_S_DEAD : schema_constants(r, schema, types, r->j->form, GRAMMAR_S_END);
 }
 
 static int32_t read_flat(struct schema_reader *r, const json_t *schema)
 {
     unsigned spoken_of;
-    if (!check_keywords(r, schema, &spoken_of)) return GRAMMAR_S_DEAD;
+    if (!schema_check_keywords(r, schema, &spoken_of)) return GRAMMAR_S_DEAD;
     bool any = json_object_get(schema, "anyOf"), one = json_object_get(schema, "oneOf");
     if (any && one) return schema_refuse(r, ALULA_UNSUPPORTED, "oneOf", "anyOf and oneOf in one schema");
     if (any || one) return read_alternatives(r, schema, any ? "anyOf" : "oneOf");
@@ -342,10 +356,12 @@ static int32_t read_schema(struct schema_reader *r, const json_t *schema)
     const json_t *ref = json_object_get(schema, "$ref");
     if (json_is_true(schema)) return grammar_call(r->g, r->j->value, GRAMMAR_S_END);
     if (json_is_false(schema)) return GRAMMAR_S_DEAD;
-    if (!json_is_object(schema)) return schema_refuse(r, ALULA_FORMAT, NULL, "expected a schema: an object, true or false");
+    if (!json_is_object(schema))
+        return schema_refuse(r, ALULA_FORMAT, NULL, "expected a schema: an object, true or false");
     if (ref && !has_more_than(schema, "$ref")) {
         const json_t *to = schema_resolve(r, ref);
-        return to ? grammar_call(r->g, schema_rule(r, to, json_string_value(ref) + 1), GRAMMAR_S_END) : GRAMMAR_S_DEAD;
+        return to ? grammar_call(r->g, schema_rule(r, to, json_string_value(ref) + 1), GRAMMAR_S_END)
+                  : GRAMMAR_S_DEAD;
     }
     if (!ref && !json_object_get(schema, "allOf")) return read_flat(r, schema);
     json_t *flat = schema_flatten(r, schema);

@@ -9,10 +9,10 @@ static json_t *unconst(const json_t *v) { return (json_t *)(uintptr_t)v; }
 
 bool schema_is_annotation(const char *keyword)
 {
-    static const char *const names[] = {"title",       "description",      "default",         "examples",
-                                        "example",     "deprecated",       "readOnly",        "writeOnly",
-                                        "$comment",    "$schema",          "$id",             "$defs",
-                                        "definitions", "contentMediaType", "contentEncoding", "discriminator"};
+    static const char *const names[] = {
+        "title",       "description",      "default",         "examples",     "example", "deprecated",
+        "readOnly",    "writeOnly",        "$comment",        "$schema",      "$id",     "$defs",
+        "definitions", "contentMediaType", "contentEncoding", "discriminator"};
     if (strncmp(keyword, "x-", 2) == 0) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(keyword, names[i]) == 0) return true;
@@ -76,7 +76,8 @@ static json_t *merge_types(struct schema_reader *r, const json_t *a, const json_
 /* What a keyword says in two parts, as one value; NULL: that is not known. */
 static json_t *merge_values(struct schema_reader *r, const char *key, const json_t *a, const json_t *b)
 {
-    bool numbers = json_is_number(a) && json_is_number(b), larger = json_number_value(a) > json_number_value(b);
+    bool numbers = json_is_number(a) && json_is_number(b),
+         larger = json_number_value(a) > json_number_value(b);
     if (schema_is_annotation(key) || json_equal(unconst(a), unconst(b))) return json_incref(unconst(a));
     if (strcmp(key, "properties") == 0) return merge_properties(a, b);
     if (strcmp(key, "required") == 0) return merge_lists(a, b, false);
@@ -111,7 +112,8 @@ json_t *schema_merge(struct schema_reader *r, const json_t *a, const json_t *b)
     if (json_is_false(a) || json_is_true(b)) return json_incref(unconst(a));
     if (json_is_false(b) || json_is_true(a)) return json_incref(unconst(b));
     if (widens(a, b) || widens(b, a)) {
-        schema_refuse(r, ALULA_UNSUPPORTED, "allOf", "additionalProperties of one part and properties of another");
+        schema_refuse(r, ALULA_UNSUPPORTED, "allOf",
+                      "additionalProperties of one part and properties of another");
         return NULL;
     }
     all = json_copy(unconst(a));
@@ -136,7 +138,8 @@ static bool add_parts(struct schema_reader *r, const json_t *schema, int depth, 
                              depth > DEPTH_MAX ? DEPTH_MAX : PARTS_MAX);
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return schema_refuse(r, ALULA_FORMAT, NULL, "expected a schema: an object, true or false");
-    if (parts && !json_array_size(parts)) return schema_refuse(r, ALULA_FORMAT, "allOf", "expected a list of schemas");
+    if (parts && !json_array_size(parts))
+        return schema_refuse(r, ALULA_FORMAT, "allOf", "expected a list of schemas");
     json_t *own = json_is_object(schema) ? json_copy(unconst(schema)) : json_incref(unconst(schema));
     json_object_del(own, "$ref");
     json_object_del(own, "allOf");
@@ -214,7 +217,8 @@ bool schema_apart(struct schema_reader *r, const json_t *a, const json_t *b)
     {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
         json_t *text = json_string(name);
-        bool required = contains(json_object_get(a, "required"), text) && contains(json_object_get(b, "required"), text);
+        bool required =
+            contains(json_object_get(a, "required"), text) && contains(json_object_get(b, "required"), text);
         json_decref(text);
         if (required && other && constants_apart(target(r, value), target(r, other))) return true;
     }
