@@ -3,6 +3,7 @@
 # make check      every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
 # make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
+# make fuzz       libFuzzer on what strangers send, FUZZ_SECONDS=60 for each target; needs clang
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
 # make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
@@ -39,6 +40,7 @@ WERROR  ?=
 OPT_     := -O2
 OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 OPT_tsan := -O1 -fsanitize=thread
+OPT_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 # At -O1 gcc knows less about the ranges of values and suspects texts of being cut that are not.
 ifeq ($(findstring clang,$(CC)),)
 OPT_asan += -Wno-format-truncation
@@ -98,6 +100,18 @@ check: deps
 	@tools/check_layers.sh
 	@tools/run_tests.sh $(B)
 
+FUZZ_SECONDS ?= 60
+FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libalula.a
+	@echo "LINK $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+fuzz: deps
+	@$(MAKE) --no-print-directory CC=clang SAN=fuzz fuzz-run
+
+fuzz-run: $(FUZZ)
+	@tools/fuzz.sh $(B) $(FUZZ_SECONDS)
+
 bench: all
 	@rm -rf $(B)/bench-tiny
 	$(Q)$(B)/alula forge --trunk models/tiny-trunk --mtp models/tiny-donor --out $(B)/bench-tiny >/dev/null
@@ -133,7 +147,7 @@ lint:
 	else echo "shellcheck is not installed; scripts unchecked"; fi
 
 format:
-	clang-format -i $(wildcard include/*.h src/*/*.[ch] tests/*.[ch] tools/*.c)
+	clang-format -i $(wildcard include/*.h src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c tools/*.c)
 
 install: all
 	install -D -m 755 $(B)/alula $(DESTDIR)$(PREFIX)/bin/alula
@@ -146,5 +160,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests check check-interop check-kernels bench bench-kernels demo deps lint format install clean
+.PHONY: all tests fuzz fuzz-run check check-interop check-kernels bench bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

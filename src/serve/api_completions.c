@@ -112,12 +112,12 @@ static void write_top(const struct reply_logprob *row, size_t width, struct buf 
 static void write_logprobs(const struct reply *r, struct reply_choice *c, struct buf *out)
 {
     size_t width = (size_t)r->request->logprobs, n = c->n_rows - c->rows_told;
-    const struct reply_logprob *rows = c->rows + c->rows_told * width;
     buf_str(out, ", \"logprobs\": ");
     if (!width || !n) {
         buf_str(out, "null");
         return;
     }
+    const struct reply_logprob *rows = c->rows + c->rows_told * width;
     buf_str(out, "{\"tokens\": [");
     for (size_t i = 0; i < n; i++) {
         if (i) buf_str(out, ", ");
