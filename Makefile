@@ -3,6 +3,7 @@
 # make check      every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
 # make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
+# make check-clients   the SDKs of OpenAI and Anthropic, LangChain, and the page in Chromium; skipped aloud likewise
 # make fuzz       libFuzzer on what strangers send, FUZZ_SECONDS=60 for each target; needs clang
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
@@ -59,7 +60,7 @@ CLI  := $(filter $(B)/src/cli/%,$(OBJ))
 TEST := $(patsubst tests/%.c,%,$(sort $(wildcard tests/test_*.c)))
 # Bodies are included once for each variant and stand on what their includer defines.
 HEADER := $(filter-out %_body.h,$(wildcard include/*.h src/*/*.h tests/*.h))
-SCRIPT := $(wildcard tools/*.sh tests/cli/*.sh .ci/run)
+SCRIPT := $(wildcard tools/*.sh tools/*/*.sh tests/cli/*.sh .ci/run)
 
 Q := $(if $(V),,@)
 
@@ -133,6 +134,9 @@ $(B)/tools/bench_kernels: $(B)/tools/bench_kernels.o $(B)/libalula.a
 check-interop: all
 	@tools/interop/check.sh $(B)
 
+check-clients: all
+	@tools/clients/check.sh $(B)
+
 demo: deps
 	@$(MAKE) --no-print-directory all
 	@tools/demo.sh $(B)/alula
@@ -160,5 +164,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests fuzz fuzz-run check check-interop check-kernels bench bench-kernels demo deps lint format install clean
+.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

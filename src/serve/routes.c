@@ -71,6 +71,8 @@ static const struct route routes[] = {
     {.method = "POST", .dialect = &dialect_messages},
     {.method = "POST", .dialect = &dialect_count_tokens},
     {.method = "POST", .dialect = &dialect_responses},
+    {.method = "POST", .path = "/tokenize", .answer = answer_tokenize},
+    {.method = "POST", .path = "/detokenize", .answer = answer_detokenize},
     {.method = "GET", .path = "/v1/models", .answer = answer_models},
     {.method = "GET", .path = "/v1/models/", .beginning = true, .answer = answer_model},
     {.method = "GET", .path = "/health", .open = true, .answer = answer_health},

@@ -28,6 +28,12 @@ struct route {
     void (*error)(int status, const struct alula_error *error, struct buf *out);
 };
 
+/* api_tokens.c */
+bool answer_tokenize(const struct site *site, const char *path, const json_t *body, struct buf *out,
+                     struct alula_error *e);
+bool answer_detokenize(const struct site *site, const char *path, const json_t *body, struct buf *out,
+                       struct alula_error *e);
+
 /* NULL if there is none; then *ret_allow is what the path would take ("GET", "POST"), or NULL if there is no such
  * path at all. HEAD counts as GET. */
 const struct route *route_find(const char *method, const char *path, const char **ret_allow);

@@ -4,8 +4,8 @@
 # cannot be had is SKIPPED, aloud, and no failure.
 set -eu
 cd "$(dirname "$0")/../.."
-tools=$PWD/tools/clients alula=$1/alula work=$1/clients
-mkdir -p "$work"
+tools=$PWD/tools/clients alula=$1/alula
+work=$(mkdir -p "$1/clients" && cd "$1/clients" && pwd)
 key=clients-check-key passed=0 failed=0
 
 skip() { echo "SKIPPED, not checked: $1"; }
@@ -51,7 +51,7 @@ node_packages() {
     mkdir -p "$work/node"
     cp "$tools/package.json" "$tools"/*.mjs "$work/node/"
     [ -e "$work/node/complete" ] && return
-    (cd "$work/node" && npm install --silent --no-audit --no-fund >"$work/npm.log" 2>&1) && touch "$work/node/complete"
+    (cd "$work/node" && npm install --silent --no-audit --no-fund) >"$work/npm.log" 2>&1 && touch "$work/node/complete"
 }
 
 start_server

@@ -138,10 +138,10 @@ def abort():
 
 
 def anthropic_messages():
-    r = a.messages.create(model="x", max_tokens=24, system="Be brief.", messages=HELLO, temperature=0)
+    r = a.messages.create(model="x", max_tokens=24, system="Be brief.", messages=HELLO)
     text = r.content[0].text
     check("anthropic: a message", text and r.stop_reason in ("end_turn", "max_tokens") and r.usage.output_tokens > 0, r)
-    with a.messages.stream(model="x", max_tokens=24, system="Be brief.", messages=HELLO, temperature=0) as stream:
+    with a.messages.stream(model="x", max_tokens=24, system="Be brief.", messages=HELLO, extra_body={"temperature": 0}) as stream:
         streamed = "".join(stream.text_stream)
         final = stream.get_final_message()
     check("anthropic: a stream is the same message", streamed == text == final.content[0].text and final.stop_reason == r.stop_reason, streamed)
