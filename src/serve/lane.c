@@ -34,6 +34,7 @@ static size_t find_last_turn(const struct lane *lane)
 static size_t find_next_stop(const struct lane *lane)
 {
     const struct request_prompt *p = lane->prompt;
+    if (!lane->job->scheduler->cache) return p->n;
     size_t from = lane->n_read, end = from - from % SNAPSHOT_EVERY + SNAPSHOT_EVERY;
     if (end > p->n) end = p->n;
     for (size_t at = from + 1; at < end; at++) {

@@ -42,6 +42,7 @@ void scheduler_write_metrics(struct scheduler *scheduler, struct buf *out)
     struct scheduler_stats s;
     scheduler_describe(scheduler, &s);
     number(out, "requests_running", "gauge", "Answers that hold a session.", s.running);
+    number(out, "requests_paused", "gauge", "Of them waiting for a client that reads slowly.", s.paused);
     number(out, "requests_waiting", "gauge", "Requests in the queue.", s.waiting);
     buf_str(out, "# HELP alula_requests_total Requests that are over, by how they ended.\n"
                  "# TYPE alula_requests_total counter\n");

@@ -12,7 +12,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define PROMPT_ROWS 512               /* of one pass, of all prompts */
+/* Rows of prompts in one pass. Many make good use of each weight that is read; but answers that take part wait for all
+ * of them at every token, so beside answers there are fewer. */
+#define PROMPT_ROWS 512
+#define ROWS_BESIDE 128
 #define OUT_PAUSE   ((size_t)1 << 18) /* bytes that wait for a slow client before its request pauses */
 #define QUIET_S     10.0              /* a stream that has nothing to say says so this often */
 #define LOOK_MS     100               /* how often clients are looked after while nothing can be computed */
@@ -146,19 +149,12 @@ static void admit(struct scheduler *s)
 
 /* ---- one pass ---------------------------------------------------------------------------------------------------------- */
 
-/* Who takes part, under the lock. Readers take turns at being first, and share the rows evenly; what one does not need
- * is left for those after it. */
-static int plan(struct scheduler *s, struct alula_turn *turns, struct lane **lanes)
+/* Divides the rows of a pass: readers share them evenly, and what one does not need is left for those after it. */
+static void share_rows(struct alula_turn *turns, struct lane **lanes, int n)
 {
-    int n = 0, readers = 0, rows = PROMPT_ROWS;
-    s->round++;
-    for (int i = 0; i < s->n_running; i++) {
-        struct lane *lane = s->running[(s->round + (unsigned)i) % (unsigned)s->n_running];
-        if (is_paused(lane->job)) continue;
-        turns[n] = (struct alula_turn){.session = lane->session};
-        lanes[n++] = lane;
-        readers += lane->state == LANE_READING;
-    }
+    int readers = 0;
+    for (int i = 0; i < n; i++) readers += lanes[i]->state == LANE_READING;
+    int rows = readers < n ? ROWS_BESIDE : PROMPT_ROWS;
     for (int i = 0; i < n; i++) {
         if (lanes[i]->state != LANE_READING) continue;
         int share = (rows + readers - 1) / readers;
@@ -167,6 +163,24 @@ static int plan(struct scheduler *s, struct alula_turn *turns, struct lane **lan
         rows -= turns[i].read_max;
         readers--;
     }
+}
+
+/* Who takes part; under the lock. All take turns at being first. */
+static int plan(struct scheduler *s, struct alula_turn *turns, struct lane **lanes)
+{
+    int n = 0;
+    s->round++;
+    s->stats.paused = 0;
+    for (int i = 0; i < s->n_running; i++) {
+        struct lane *lane = s->running[(s->round + (unsigned)i) % (unsigned)s->n_running];
+        if (is_paused(lane->job)) {
+            s->stats.paused++;
+            continue;
+        }
+        turns[n] = (struct alula_turn){.session = lane->session};
+        lanes[n++] = lane;
+    }
+    share_rows(turns, lanes, n);
     return n;
 }
 
@@ -203,6 +217,14 @@ static void hand_out(struct lane *lane, const struct alula_turn *turn)
     }
 }
 
+static void note_state(struct scheduler *s)
+{
+    s->stats.running = s->n_running;
+    s->stats.waiting = 0;
+    for (int i = 0; i < s->n_jobs; i++) s->stats.waiting += s->jobs[i]->lanes[0].state == LANE_WAITING;
+    s->stats.memory_used = s->memory_used;
+}
+
 /* Under the lock: what was told goes to the clients, and what is over goes. */
 static void settle(struct scheduler *s)
 {
@@ -220,6 +242,7 @@ static void settle(struct scheduler *s)
             job_publish(job, false);
         }
     }
+    note_state(s);
 }
 
 /* ---- the thread --------------------------------------------------------------------------------------------------------- */
@@ -238,14 +261,6 @@ static void wait_for_work(struct scheduler *s)
         pthread_cond_wait(&s->work, &s->lock);
 }
 
-static void note_state(struct scheduler *s)
-{
-    s->stats.running = s->n_running;
-    s->stats.waiting = 0;
-    for (int i = 0; i < s->n_jobs; i++) s->stats.waiting += s->jobs[i]->lanes[0].state == LANE_WAITING;
-    s->stats.memory_used = s->memory_used;
-}
-
 static void *serve(void *arg)
 {
     struct scheduler *s = arg;
@@ -259,7 +274,6 @@ static void *serve(void *arg)
         admit(s);
         pthread_mutex_lock(&s->lock);
         settle(s); /* what could not start */
-        note_state(s);
         int n = plan(s, turns, lanes);
         if (n) {
             pthread_mutex_unlock(&s->lock);

@@ -40,6 +40,7 @@ void scheduler_free(struct scheduler *s);
 struct scheduler_stats {
     bool draining;
     int running, waiting; /* answers that hold a session; requests in the queue */
+    int paused;           /* of running: those whose client reads too slowly */
     int open;             /* requests that are not over, or whose client still reads */
     int64_t finished, failed, cancelled;
     int64_t prompt_tokens, cached_tokens, completion_tokens;
