@@ -283,10 +283,10 @@ struct alula_cache_hit {
 };
 /* A session that holds nothing takes over the longest prefix of ids[0..n-1) that is kept; the caller then begins with
  * ids + hit.n. Whatever the session does from then on are the same bits as if it had read them. Finding nothing is no
- * error. Damaged files count as not there. Errors: USAGE (the session holds tokens or is another engine's), NOMEM; the
- * session still holds nothing then. */
-bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids,
-                         size_t n, struct alula_cache_hit *ret, struct alula_error *e);
+ * error; damaged files count as not there, and so does what has no room in memory. Errors: USAGE (the session holds
+ * tokens, or is another engine's). */
+bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids, size_t n,
+                         struct alula_cache_hit *ret, struct alula_error *e);
 /* Keeps what the session has read so far, and this very length as a place to be taken up at. Between any two calls on
  * the session; changes nothing of what it will say. What has no room is not kept, which is no error. Errors: USAGE
  * (another engine's session), NOMEM. */

@@ -4,6 +4,7 @@
 #define TESTS_CACHE_RIG_H
 
 #include "decode/decode_internal.h"
+#include "decode/prefix_cache.h"
 #include "tests/support.h"
 
 #include <string.h>
@@ -115,6 +116,62 @@ static inline void rig_assert_same_answer(struct alula_session *a, struct alula_
         assert_int_equal(x.finish, y.finish);
         assert_string_equal(x.text, y.text);
     }
+}
+
+/* ---- the tree looked at from outside ---------------------------------------------------------------------- */
+
+struct recount {
+    const struct blob *blobs[4096];
+    int n_blobs;
+    size_t bytes;
+    uint64_t snapshots;
+};
+
+static inline void recount_blob(struct recount *r, const struct blob *b)
+{
+    for (int i = 0; i < r->n_blobs; i++)
+        if (r->blobs[i] == b) return;
+    if (!b) return;
+    assert_true(r->n_blobs < 4096);
+    r->blobs[r->n_blobs++] = b;
+    r->bytes += b->n + sizeof *b;
+}
+
+/* Counts the node and what is below; returns its snapshots in memory, and checks what holds of any node. */
+static inline int recount_node(struct recount *r, const struct node *n)
+{
+    int hot = n->snapshot != NULL;
+    r->snapshots += n->snapshot != NULL;
+    for (const struct node *c = n->children; c; c = c->next) {
+        assert_ptr_equal(c->parent, n);
+        assert_int_equal(c->begin, n->end);
+        assert_true(c->end > c->begin);
+        assert_ptr_equal(node_child(n, node_ids(c)[0]), c); /* no two begin alike */
+        hot += recount_node(r, c);
+    }
+    assert_int_equal(n->hot, hot);
+    if (!n->parent) return hot;
+    assert_true(n->children || n->snapshot || node_files_snapshot(n));
+    assert_int_equal(n->rows.blob != NULL, hot > 0);
+    r->bytes += sizeof *n;
+    recount_blob(r, n->ids.blob);
+    recount_blob(r, n->rows.blob);
+    recount_blob(r, n->snapshot);
+    return hot;
+}
+
+/* The account is what a recount finds, and within the budget. Nothing is being written. */
+static inline void rig_assert_counted(const struct cache_rig *g)
+{
+    static struct recount r;
+    const struct prefix_tree *t = &g->cache->tree;
+    r = (struct recount){0};
+    for (int i = 0; i < 2; i++) recount_node(&r, &t->root[i]);
+    assert_int_equal(r.bytes, atomic_load(&t->used));
+    assert_int_equal(r.snapshots, t->n_snapshots);
+    for (const struct node *n = t->newest; n; n = n->older) r.snapshots--;
+    assert_int_equal(r.snapshots, 0);
+    assert_true(r.bytes <= t->budget);
 }
 
 #endif

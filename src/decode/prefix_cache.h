@@ -3,11 +3,13 @@
 #define DECODE_PREFIX_CACHE_H
 
 #include <pthread.h>
+#include "decode/cache_disk.h"
 #include "decode/prefix_tree.h"
 
 struct alula_cache {
     const struct alula_engine *engine;
-    pthread_mutex_t lock; /* everything below */
+    struct cache_disk *disk; /* or NULL */
+    pthread_mutex_t lock;    /* everything below */
     struct prefix_tree tree;
     struct alula_cache_stats stats; /* what is counted as it happens */
 };

@@ -6,48 +6,13 @@
 
 #include "base/mem.h"
 
-/* ---- blobs ---------------------------------------------------------------------------------------------- */
-
-/* Large ones come straight from the system and go back to it at once. */
-enum { MAP_MIN = 64 << 10 };
-
-struct blob *blob_new(size_t n, atomic_size_t *used)
-{
-    size_t bytes;
-    if (!mem_add(n, sizeof(struct blob), &bytes)) return NULL;
-    struct blob *b = bytes < MAP_MIN ? mem_alloc(bytes) : mem_map(bytes);
-    if (!b) return NULL;
-    atomic_init(&b->refs, 1);
-    b->used = used;
-    b->n = n;
-    atomic_fetch_add(used, bytes);
-    return b;
-}
-
-struct blob *blob_hold(struct blob *b)
-{
-    if (b) atomic_fetch_add(&b->refs, 1);
-    return b;
-}
-
-void blob_free(struct blob *b)
-{
-    if (!b || atomic_fetch_sub(&b->refs, 1) > 1) return;
-    size_t bytes = b->n + sizeof *b;
-    atomic_fetch_sub(b->used, bytes);
-    if (bytes < MAP_MIN)
-        mem_free(b);
-    else
-        mem_unmap(b, bytes);
-}
+/* ---- nodes ---------------------------------------------------------------------------------------------- */
 
 static void view_drop(struct view *v)
 {
     blob_free(v->blob);
     *v = (struct view){0};
 }
-
-/* ---- nodes ---------------------------------------------------------------------------------------------- */
 
 /* FNV-1a by tokens. It only tells why something is not there. */
 static uint64_t hash_ids(uint64_t h, const int32_t *ids, int n)
@@ -74,6 +39,7 @@ static void node_free(struct prefix_tree *t, struct node *n)
     view_drop(&n->ids);
     view_drop(&n->rows);
     blob_free(n->snapshot);
+    cache_file_free(n->file);
     atomic_fetch_sub(&t->used, sizeof *n);
     mem_free(n);
 }
@@ -145,12 +111,15 @@ static struct node *cut(struct prefix_tree *t, struct node *n, int at)
                            .hash = hash_ids(n->parent->hash, node_ids(n), len),
                            .ids = {blob_hold(n->ids.blob), n->ids.first},
                            .rows = {blob_hold(n->rows.blob), n->rows.first},
+                           .file = cache_file_hold(n->file),
+                           .file_row = n->file_row,
                            .hot = n->hot};
     n->parent = upper;
     n->next = NULL;
     n->begin = at;
     n->ids.first += len;
     n->rows.first += n->rows.blob ? len : 0;
+    n->file_row += n->file ? len : 0;
     return upper;
 }
 
@@ -189,15 +158,66 @@ static void note_evicted(struct prefix_tree *t, const struct node *n)
     t->evicted[0].end = n->end;
 }
 
+static bool is_needed(const struct node *n) { return n->children || n->hot || node_files_snapshot(n); }
+
+static void node_remove(struct prefix_tree *t, struct node *n)
+{
+    if (n->lost) note_evicted(t, n);
+    *link_of(n) = n->next;
+    node_free(t, n);
+}
+
 void tree_prune(struct prefix_tree *t, struct node *n)
 {
-    while (n->parent && !n->children && !n->hot) {
+    while (n->parent && !is_needed(n)) {
         struct node *parent = n->parent;
-        if (n->lost) note_evicted(t, n);
-        *link_of(n) = n->next;
-        node_free(t, n);
+        node_remove(t, n);
         n = parent;
     }
+}
+
+/* ---- files ---------------------------------------------------------------------------------------------- */
+
+void tree_set_file(struct node *n, struct cache_file *f)
+{
+    for (struct node *p = n; p->end > f->first; p = p->parent) {
+        if (p->file && (p != n || node_files_snapshot(p))) continue;
+        cache_file_free(p->file);
+        p->file = cache_file_hold(f);
+        p->file_row = p->begin - f->first;
+    }
+}
+
+bool tree_add_file(struct prefix_tree *t, struct cache_file *f, const int32_t *ids)
+{
+    struct node *root = &t->root[f->head], *before = root, *n = NULL;
+    if (f->first > 0) before = tree_reach(t, root, ids, f->first);
+    if (before) n = tree_reach(t, root, ids, f->end);
+    if (n)
+        tree_set_file(n, f);
+    else if (before)
+        tree_prune(t, before);
+    return n != NULL;
+}
+
+static struct node *first_leaf(struct node *n)
+{
+    while (n->children) n = n->children;
+    return n;
+}
+
+void tree_drop_files(struct prefix_tree *t)
+{
+    for (int i = 0; i < 2; i++)
+        for (struct node *n = first_leaf(&t->root[i]), *next; n->parent; n = next) {
+            next = n->next ? first_leaf(n->next) : n->parent;
+            if (n->file && atomic_load(&n->file->status) == CACHE_GONE) {
+                n->lost = n->lost || (node_files_snapshot(n) && !n->snapshot);
+                cache_file_free(n->file);
+                n->file = NULL;
+            }
+            if (!is_needed(n)) node_remove(t, n);
+        }
 }
 
 /* ---- what stays ----------------------------------------------------------------------------------------- */

@@ -5,30 +5,13 @@
  * edges on the way; so rows stay as long as a snapshot at or below them does, and a leaf has one. What is evicted is
  * always the least recently used snapshot, and with it whatever nothing needs any more.
  *
- * Owns memory and its accounting; must not know what rows and snapshots mean. One thread at a time, except for
- * blob_free. */
+ * Both may lie in a file as well, and then a node stays when its memory goes; what is in files is never evicted here.
+ *
+ * Owns memory and its accounting; must not know what rows and snapshots mean, nor read files. One thread at a time. */
 #ifndef DECODE_PREFIX_TREE_H
 #define DECODE_PREFIX_TREE_H
 
-#include <stdatomic.h>
-#include "base/err.h"
-
-/* Bytes that several hold, immutable once filled, freed by the last. */
-struct blob {
-    atomic_int refs;
-    atomic_size_t *used; /* where its size is counted until it is freed */
-    size_t n;            /* bytes */
-    unsigned char bytes[];
-};
-struct blob *blob_new(size_t n, atomic_size_t *used); /* one reference; NULL when memory is exhausted */
-struct blob *blob_hold(struct blob *b);
-void blob_free(struct blob *b); /* one reference; NULL is fine. Threads: any */
-
-/* A part of a blob: elements from number `first` on. Cutting an edge copies nothing. */
-struct view {
-    struct blob *blob; /* or NULL */
-    int first;
-};
+#include "decode/cache_file.h"
 
 struct node {
     struct node *parent, *children, *next; /* next: the parent's next child */
@@ -38,8 +21,10 @@ struct node {
     struct view ids;                       /* int32_t */
     struct view rows;                      /* of row_bytes each; there while hot > 0 */
     struct blob *snapshot;                 /* after token end-1, or NULL */
-    int hot;                               /* snapshots in memory at or below, and holds */
-    bool lost;                             /* had a snapshot that was evicted */
+    struct cache_file *file;               /* holds the rows too, from its row file_row on; or NULL */
+    int file_row;
+    int hot;   /* snapshots in memory at or below, and holds */
+    bool lost; /* had a snapshot that was evicted */
 };
 
 #define EVICTED_MAX 64
@@ -68,6 +53,12 @@ static inline const unsigned char *node_rows(const struct node *n, size_t row_by
 {
     return n->rows.blob->bytes + (size_t)n->rows.first * row_bytes;
 }
+/* The file's snapshot is the one at this place. */
+static inline bool node_files_snapshot(const struct node *n) { return n->file && n->file->end == n->end; }
+static inline bool node_can_read(const struct node *n)
+{
+    return n->file && atomic_load(&n->file->status) == CACHE_WRITTEN;
+}
 /* The child whose edge begins with this token, or NULL. */
 struct node *node_child(const struct node *n, int32_t id);
 
@@ -79,6 +70,13 @@ struct node *tree_walk(struct node *root, const int32_t *ids, int n, int *ret_co
 struct node *tree_reach(struct prefix_tree *t, struct node *root, const int32_t *ids, int n);
 #define TREE_REACH_BYTES(n)                                                                                  \
     (2 * sizeof(struct node) + sizeof(struct blob) + (n) * sizeof(int32_t)) /* at most */
+/* The node ends where the file does, and so do edges where it begins: it is the file of those that have none, and in
+ * any case where its snapshot is. */
+void tree_set_file(struct node *n, struct cache_file *f);
+/* Enters a file by its ids [f->end]. false when memory is exhausted. */
+bool tree_add_file(struct prefix_tree *t, struct cache_file *f, const int32_t *ids);
+/* Lets go of the files that are gone. */
+void tree_drop_files(struct prefix_tree *t);
 /* Removes the node if nothing needs it, then its parent likewise, and so on. */
 void tree_prune(struct prefix_tree *t, struct node *n);
 
