@@ -332,54 +332,125 @@ static void test_exp(void **state)
     assert_true(edge[5] == INFINITY && edge[6] == 0);
 }
 
-static void check_delta(const struct kern *k, int dk, int dv, int n_folds)
-{
-    size_t n = (size_t)dk * dv;
-    float *start = rnd_array(n), *want = malloc(n * sizeof *want),
-          *factors = rnd_array((size_t)n_folds * (dk + dv) + 1);
-    float *kv = rnd_array(dk), *qv = rnd_array(dk), *p = guarded(dv), *w = guarded(dv), *state = guarded(n);
-    struct delta_fold folds[4];
+enum { DELTA_ROWS = 5, DELTA_FOLDS = 4 };
 
-    memcpy(want, start, n * sizeof *want);
-    for (int f = 0; f < n_folds; f++) {
-        folds[f] = (struct delta_fold){0.9f + 0.01f * (float)f, factors + f * (dk + dv),
-                                       factors + f * (dk + dv) + dk};
+/* The rule, literally: folds, then rows, on a state of its own after which `settled` rows are in it. */
+static void plain_delta(float *s, const struct delta_head *h, const struct delta_row *rows, int n,
+                        float *delta, float *o)
+{
+    int dk = h->dk, dv = h->dv;
+    float *now = malloc((size_t)dk * dv * sizeof *now);
+    memcpy(now, s, (size_t)dk * dv * sizeof *now);
+    for (int t = -h->n_folds; t < n; t++) {
+        float *said = delta + (t < 0 ? 0 : t * dv);
+        for (int v = 0; t >= 0 && v < dv; v++) {
+            float p = 0, w = 0;
+            for (int i = 0; i < dk; i++) {
+                float a = now[i * dv + v] * rows[t].k[i], b = now[i * dv + v] * rows[t].q[i];
+                p += a, w += b;
+            }
+            float short_of = rows[t].decay * p;
+            said[v] = rows[t].beta * (rows[t].v[v] - short_of);
+            float kept = rows[t].decay * w, added = rows[t].kq * said[v];
+            o[t * dv + v] = kept + added;
+        }
+        if (t == h->n_settled || (n == 0 && t == -1)) memcpy(s, now, (size_t)dk * dv * sizeof *now);
+        struct delta_fold step =
+            t < 0 ? h->folds[h->n_folds + t] : (struct delta_fold){rows[t].decay, rows[t].k, said};
         for (int i = 0; i < dk; i++)
             for (int v = 0; v < dv; v++) {
-                float old = want[i * dv + v] * folds[f].decay, add = folds[f].k[i] * folds[f].delta[v];
-                want[i * dv + v] = old + add;
+                float old = now[i * dv + v] * step.decay, add = step.k[i] * step.delta[v];
+                now[i * dv + v] = old + add;
             }
     }
-    float *want_p = calloc(dv, sizeof *want_p), *want_w = calloc(dv, sizeof *want_w);
-    for (int i = 0; i < dk; i++)
-        for (int v = 0; v < dv; v++) {
-            float a = want[i * dv + v] * kv[i], b = want[i * dv + v] * qv[i];
-            want_p[v] += a, want_w[v] += b;
-        }
-    k->delta_pass(state, start, dk, dv, folds, n_folds, kv, qv, p, w);
-    assert_bits(state, want, n, k->name);
-    assert_bits(p, want_p, dv, k->name);
-    assert_bits(w, want_w, dv, k->name);
-    memset(p, 0, dv * sizeof *p);
-    k->delta_pass(NULL, start, dk, dv, folds, n_folds, kv, qv, p, w);
-    assert_bits(p, want_p, dv, k->name);
-    memcpy(state, start, n * sizeof *state);
-    k->delta_pass(state, state, dk, dv, folds, n_folds, NULL, NULL, NULL, NULL);
-    assert_bits(state, want, n, k->name);
-    drop_guarded(p, dv), drop_guarded(w, dv), drop_guarded(state, n);
-    free(start), free(want), free(factors), free(kv), free(qv), free(want_p), free(want_w);
+    if (n == 0) memcpy(s, now, (size_t)dk * dv * sizeof *now);
+    free(now);
 }
 
+static void check_delta(const struct kern *k, int dk, int dv, int n_folds, int n, int n_settled)
+{
+    size_t size = (size_t)dk * dv;
+    float *start = rnd_array(size), *want = malloc(size * sizeof *want), *s = guarded(size);
+    float *keys = rnd_array((size_t)(2 * DELTA_ROWS + DELTA_FOLDS) * dk);
+    float *values = rnd_array((size_t)(DELTA_ROWS + DELTA_FOLDS) * dv), *copy = malloc(size * sizeof *copy);
+    float *delta = guarded(DELTA_ROWS * dv), *o = guarded(DELTA_ROWS * dv);
+    float *want_delta = malloc(DELTA_ROWS * dv * sizeof *o), *want_o = malloc(DELTA_ROWS * dv * sizeof *o);
+    struct delta_fold folds[DELTA_FOLDS];
+    struct delta_row rows[DELTA_ROWS];
+    struct delta_head h = {s, dk, dv, folds, n_folds, n_settled, copy};
+
+    for (int f = 0; f < n_folds; f++)
+        folds[f] = (struct delta_fold){0.9f + 0.01f * (float)f, keys + (2 * DELTA_ROWS + f) * dk,
+                                       values + (DELTA_ROWS + f) * dv};
+    for (int t = 0; t < n; t++)
+        rows[t] = (struct delta_row){.k = keys + 2 * t * dk,
+                                     .q = keys + (2 * t + 1) * dk,
+                                     .v = values + t * dv,
+                                     .delta = delta + t * dv,
+                                     .o = o + t * dv,
+                                     .decay = 0.8f + 0.02f * (float)t,
+                                     .beta = 0.5f,
+                                     .kq = rnd_f32()};
+    memcpy(want, start, size * sizeof *want);
+    memcpy(s, start, size * sizeof *s);
+    plain_delta(want, &h, rows, n, want_delta, want_o);
+    k->delta_rule(&h, rows, n);
+    assert_bits(s, want, size, k->name);
+    assert_bits(delta, want_delta, (size_t)n * dv, k->name);
+    assert_bits(o, want_o, (size_t)n * dv, k->name);
+    /* Rows whose steps are in the state afterwards may share delta. */
+    for (int t = 0; t + 1 < n && n_settled > 0; t++) rows[t].delta = copy + size - dv;
+    memcpy(s, start, size * sizeof *s);
+    h.copy = malloc(size * sizeof *copy);
+    k->delta_rule(&h, rows, n);
+    assert_bits(s, want, size, k->name);
+    assert_bits(o, want_o, (size_t)n * dv, k->name);
+    free(h.copy);
+    drop_guarded(s, size), drop_guarded(delta, DELTA_ROWS * dv), drop_guarded(o, DELTA_ROWS * dv);
+    free(start), free(want), free(keys), free(values), free(copy), free(want_delta), free(want_o);
+}
+
+/* Bug class: a tile that takes another tile's columns, or a state left a step behind or ahead. */
 static void test_delta(void **state)
 {
-    static const int sizes[][2] = {{32, 32}, {128, 128}, {64, 64}, {1, 1},
-                                   {5, 3},   {7, 17},    {16, 70}, {3, 129}};
+    static const int sizes[][2] = {{32, 32}, {128, 128}, {64, 64}, {1, 1},   {5, 3},
+                                   {7, 17},  {16, 70},   {3, 129}, {4, 200}, {2, 256}};
     (void)state;
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
-        for (int n_folds = 0; n_folds <= 4; n_folds++) {
-            check_delta(&ref, sizes[s][0], sizes[s][1], n_folds);
-            for (int i = 0; i < n_simd; i++) check_delta(&simd[i], sizes[s][0], sizes[s][1], n_folds);
+    for (size_t z = 0; z < sizeof sizes / sizeof *sizes; z++)
+        for (int n_folds = 0; n_folds <= DELTA_FOLDS; n_folds++)
+            for (int n = 0; n <= DELTA_ROWS; n++)
+                for (int settled = 0; settled < (n > 1 ? 2 : 1); settled++)
+                    for (int i = -1; i < n_simd; i++)
+                        check_delta(i < 0 ? &ref : &simd[i], sizes[z][0], sizes[z][1], n_folds, n,
+                                    settled ? n - 1 : 0);
+}
+
+/* Taps from the first on, on any width. */
+static void test_conv(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 70; n++) {
+        const float *in[4];
+        float *x = rnd_array(4 * n), *taps = rnd_array(4 * (n + 3)), *want = guarded(n);
+        for (int j = 0; j < 4; j++) in[j] = x + (size_t)j * n;
+        for (size_t c = 0; c < n; c++) {
+            want[c] = 0;
+            for (int j = 0; j < 4; j++) {
+                float product = taps[(size_t)j * (n + 3) + c] * in[j][c];
+                want[c] += product;
+            }
         }
+        ref.silu(want, n);
+        for (int i = -1; i < n_simd; i++) {
+            const struct kern *k = i < 0 ? &ref : &simd[i];
+            float *got = guarded(n);
+            k->conv_silu(got, in, taps, n + 3, 4, n);
+            assert_bits(got, want, n, k->name);
+            drop_guarded(got, n);
+        }
+        drop_guarded(want, n);
+        free(x), free(taps);
+    }
 }
 
 /* Every bfloat16 and half survives the way through float32; rounding is to nearest even. */
@@ -426,7 +497,8 @@ int main(void)
         cmocka_unit_test(test_rows_many),   cmocka_unit_test(test_accum),
         cmocka_unit_test(test_arrays),      cmocka_unit_test(test_array_values),
         cmocka_unit_test(test_exp),         cmocka_unit_test(test_delta),
-        cmocka_unit_test(test_conversions), cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_conv),        cmocka_unit_test(test_conversions),
+        cmocka_unit_test(test_cpu),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

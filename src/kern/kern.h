@@ -11,11 +11,30 @@
 #include "kern/cpu.h"
 #include "kern/matrix.h"
 
-/* A rank-one step of the gated delta rule: S = decay*S + k delta^T. */
+/* A step of the gated delta rule that is known already: S = decay*S + k delta^T. */
 struct delta_fold {
     float decay;
     const float *k;     /* [dk] */
     const float *delta; /* [dv] */
+};
+
+/* One head: state S[dk][dv], key index first, and the steps that it is behind. */
+struct delta_head {
+    float *s;
+    int dk, dv;
+    const struct delta_fold *folds;
+    int n_folds;
+    int n_settled; /* rows whose steps S is to have taken afterwards, beside the folds: 0 or all but the last */
+    float *copy;   /* [dk * dv], work memory */
+};
+
+/* A row that the rule is to go on with. Rows may share delta unless it is wanted afterwards. */
+struct delta_row {
+    const float *k, *q; /* [dk] */
+    const float *v;     /* [dv] */
+    float *delta, *o;   /* [dv], results */
+    float decay, beta;
+    float kq; /* k . q */
 };
 
 /* Sixty-four activations as int8: value = scale * code. Short groups end in zeros. The codes of each eight
@@ -69,12 +88,13 @@ struct kern {
      * *sum likewise. Returns e^(old max - new max), by which what was summed before is to be multiplied. */
     float (*softmax_block)(float *x, size_t n, float scale, float *max, float *sum);
 
-    /* One head of the gated delta rule, state S[dk][dv] (key index first). Applies n_folds steps in order to
-     * src, writes the result to dst (NULL: nowhere; src: in place), then reads it: p = S^T k, w = S^T q (k
-     * NULL: no reading), summed over the key index from 0 up. One pass over memory; the same bits as the
-     * steps one at a time. */
-    void (*delta_pass)(float *dst, const float *src, int dk, int dv, const struct delta_fold *folds,
-                       int n_folds, const float *k, const float *q, float *p, float *w);
+    /* out = silu(taps[0]*in[0] + taps[1]*in[1] + ...), summed from the first on; taps + j*ldt is tap j. [n] all. */
+    void (*conv_silu)(float *out, const float *const *in, const float *taps, size_t ldt, int n_taps, size_t n);
+
+    /* Rows one after the other: S takes the steps before, p = S^T k, w = S^T q summed over the key index from 0 up,
+     * delta = beta (v - decay p), o = decay w + kq delta; its step is then decay, k, delta. n 0: only the folds. The same
+     * bits for any cut into calls. */
+    void (*delta_rule)(const struct delta_head *h, const struct delta_row *rows, int n);
 };
 
 /* Fills the table with the best kernels that both this machine and the mask (cpu.h) allow. */

@@ -302,53 +302,18 @@ static float softmax_block(float *x, size_t n, float scale, float *max, float *s
     return shrink[0];
 }
 
-enum { TILE = 4 }; /* vectors of value columns whose sums stay in registers */
-
-/* Columns [v0, v0 + n) of the state, n <= TILE*LANES. */
-static inline void delta_tile(float *dst, const float *src, int dk, int dv, const struct delta_fold *folds,
-                              int n_folds, const float *k, const float *q, float *p, float *w, int v0,
-                              size_t n)
+/* y = silu(taps[0]*in[0] + taps[1]*in[1] + ...) */
+static void conv_silu(float *out, const float *const *in, const float *taps, size_t ldt, int n_taps, size_t n)
 {
-    vf pa[TILE] = {{0}}, wa[TILE] = {{0}};
-
-    for (int i = 0; i < dk; i++) {
-        size_t at = (size_t)i * dv + v0;
-        vf s[TILE];
-        UNROLL for (size_t t = 0; t < TILE; t++) s[t] =
-            t * LANES < n ? vload_n(src + at + t * LANES, n - t * LANES) : vset(0);
-        for (int f = 0; f < n_folds; f++) {
-            const float *delta = folds[f].delta + v0;
-            UNROLL for (size_t t = 0; t < TILE; t++)
-            {
-                if (t * LANES < n)
-                    s[t] = s[t] * folds[f].decay + folds[f].k[i] * vload_n(delta + t * LANES, n - t * LANES);
-            }
-        }
-        if (dst) UNROLL for (size_t t = 0; t < TILE; t++)
-            {
-                if (t * LANES < n) vstore_n(dst + at + t * LANES, s[t], n - t * LANES);
-            }
-        if (k) UNROLL for (size_t t = 0; t < TILE; t++)
-            {
-                pa[t] += s[t] * k[i];
-                wa[t] += s[t] * q[i];
-            }
-    }
-    for (size_t t = 0; k && t * LANES < n; t++) {
-        vstore_n(p + v0 + t * LANES, pa[t], n - t * LANES);
-        vstore_n(w + v0 + t * LANES, wa[t], n - t * LANES);
+    size_t i = 0;
+    for (; i < n; i += LANES) {
+        vf sum = vset(0);
+        for (int j = 0; j < n_taps; j++) sum += vload_n(taps + j * ldt + i, n - i) * vload_n(in[j] + i, n - i);
+        vstore_n(out + i, vsilu(sum), n - i);
     }
 }
 
-static void delta_pass(float *dst, const float *src, int dk, int dv, const struct delta_fold *folds,
-                       int n_folds, const float *k, const float *q, float *p, float *w)
-{
-    const int step = TILE * LANES;
-    int v0 = 0;
-    for (; v0 + step <= dv; v0 += step)
-        delta_tile(dst, src, dk, dv, folds, n_folds, k, q, p, w, v0, TILE * LANES);
-    if (v0 < dv) delta_tile(dst, src, dk, dv, folds, n_folds, k, q, p, w, v0, (size_t)(dv - v0));
-}
+#include "kern/kern_delta_body.h"
 
 /* Bytes 0 2 4 6 1 3 5 7 of x. */
 static inline uint64_t evens_first(uint64_t x)
@@ -415,7 +380,8 @@ static void body_init(struct kern *k)
     k->sigmoid_mul = sigmoid_mul;
     k->softmax = softmax;
     k->softmax_block = softmax_block;
-    k->delta_pass = delta_pass;
+    k->conv_silu = conv_silu;
+    k->delta_rule = delta_rule;
     k->q8_from = q8_from;
 }
 

@@ -12,7 +12,8 @@
 
 #include <math.h>
 
-#define L2_EPS 1e-6f
+#define L2_EPS       1e-6f
+#define ROWS_AT_ONCE 64 /* of a prompt, that go over a part of the state before the next part */
 
 /* One key head of one sequence. */
 struct head_work {
@@ -25,7 +26,7 @@ struct head_work {
     int row0, n;    /* its rows of the batch */
     int n_pending;  /* rows of the last batch to fold in */
     int n_settled;  /* of the n rows, those folded in before this batch ends; the others stay pending */
-    float *scratch; /* copy of S, then p, w and delta */
+    float *scratch; /* a delta, then a copy of S */
 };
 
 static size_t row_at(const struct head_work *w, int t) { return (size_t)(w->row0 + t); }
@@ -52,16 +53,14 @@ static void convolve(const struct head_work *w, int c0, int width)
     const float *rows = w->f->proj[0] + row_at(w, 0) * stride;
     window_advance(m, w->state->conv, w->state->pending_conv, w->n_pending, c0, width);
     for (int t = 0; t < w->n; t++) {
-        float *out = w->f->conv + row_at(w, t) * stride + c0;
-        memset(out, 0, (size_t)width * sizeof(float));
+        const float *in[16];
         for (int j = 0; j < taps; j++) {
             int from = t + j - (taps - 1);
-            const float *in =
-                from < 0 ? w->state->conv + (size_t)(t + j) * stride + c0 : rows + (size_t)from * stride + c0;
-            const float *tap = w->l->taps + (size_t)j * stride + c0;
-            for (int i = 0; i < width; i++) out[i] += tap[i] * in[i];
+            in[j] =
+                (from < 0 ? w->state->conv + (size_t)(t + j) * stride : rows + (size_t)from * stride) + c0;
         }
-        m->kern.silu(out, (size_t)width);
+        m->kern.conv_silu(w->f->conv + row_at(w, t) * stride + c0, in, w->l->taps + c0, stride, taps,
+                          (size_t)width);
     }
     window_advance(m, w->state->conv, rows, w->n_settled, c0, width);
     for (int t = w->n_settled; t < w->n; t++)
@@ -114,41 +113,54 @@ static int pending_folds(const struct model *m, const struct layer_state *s, int
     return n;
 }
 
+/* Row t of value head h, as the kernel takes it. */
+static struct delta_row rule_row(const struct head_work *w, int h, int t)
+{
+    const struct model *m = w->m;
+    const struct config *c = m->config;
+    const struct forward *f = w->f;
+    size_t r = row_at(w, t), key = r * (size_t)m->key_width + (size_t)w->head * (size_t)c->lin_k_dim;
+    size_t at = (size_t)h * (size_t)c->lin_v_dim, value = r * (size_t)m->value_width + at;
+    size_t g = r * (size_t)c->lin_v_heads + (size_t)h;
+    float *delta = w->scratch; /* settled rows need none afterwards */
+    if (t >= w->n_settled)
+        delta = w->state->pending_delta + (size_t)(t - w->n_settled) * (size_t)m->value_width + at;
+    return (struct delta_row){
+        .k = f->k + key,
+        .q = f->q + key,
+        .v = f->conv + r * (size_t)m->channels + 2 * (size_t)m->key_width + at,
+        .delta = delta,
+        .o = f->o + value,
+        .decay = f->decay[g],
+        .beta = f->beta[g],
+        .kq = m->kern.dot(f->k + key, f->q + key, (size_t)c->lin_k_dim),
+    };
+}
+
 /* The rows of value head h one after the other. */
 static void recur(const struct head_work *w, int h)
 {
     const struct model *m = w->m;
     const struct config *c = m->config;
-    const struct forward *f = w->f;
-    int dk = c->lin_k_dim, dv = c->lin_v_dim;
-    size_t size = (size_t)dk * (size_t)dv, at = (size_t)h * (size_t)dv;
-    float *settled = w->state->s + (size_t)h * size, *copy = w->scratch;
-    float *p = copy + size, *read = p + dv, *passing = read + dv;
-    const float *s = settled;
-    forward_bytes(f, w->thread, 2 * size * sizeof(float));
+    size_t size = (size_t)c->lin_k_dim * (size_t)c->lin_v_dim;
     struct delta_fold folds[VERIFY_ROWS_MAX];
-    int n_folds = pending_folds(m, w->state, w->n_pending, h, w->head, folds);
-
-    for (int t = 0; t < w->n; t++) {
-        size_t r = row_at(w, t), g = r * (size_t)c->lin_v_heads + (size_t)h;
-        const float *k = f->k + r * (size_t)m->key_width + (size_t)w->head * (size_t)dk;
-        const float *q = f->q + r * (size_t)m->key_width + (size_t)w->head * (size_t)dk;
-        const float *v = f->conv + r * (size_t)m->channels + 2 * (size_t)m->key_width + at;
-        float *o = f->o + r * (size_t)m->value_width + at;
-        float *delta = passing;
-        if (t >= w->n_settled)
-            delta = w->state->pending_delta + (size_t)(t - w->n_settled) * (size_t)m->value_width + at;
-        float *dst = n_folds == 0 ? NULL : t <= w->n_settled ? settled : copy;
-        m->kern.delta_pass(dst, s, dk, dv, folds, n_folds, k, q, p, read);
-        if (dst) s = dst;
-
-        float e = f->decay[g], beta = f->beta[g], kq = m->kern.dot(k, q, (size_t)dk);
-        for (int j = 0; j < dv; j++) {
-            delta[j] = beta * (v[j] - e * p[j]);
-            o[j] = e * read[j] + kq * delta[j];
-        }
-        folds[0] = (struct delta_fold){e, k, delta};
-        n_folds = 1;
+    struct delta_row rows[ROWS_AT_ONCE];
+    struct delta_head head = {
+        .s = w->state->s + (size_t)h * size,
+        .dk = c->lin_k_dim,
+        .dv = c->lin_v_dim,
+        .folds = folds,
+        .n_folds = pending_folds(m, w->state, w->n_pending, h, w->head, folds),
+        .copy = w->scratch + c->lin_v_dim,
+    };
+    forward_bytes(w->f, w->thread, 2 * size * sizeof(float));
+    for (int t = 0; t < w->n; t += ROWS_AT_ONCE) {
+        int n = w->n - t < ROWS_AT_ONCE ? w->n - t : ROWS_AT_ONCE;
+        for (int i = 0; i < n; i++) rows[i] = rule_row(w, h, t + i);
+        head.n_settled = w->n_settled > 0 ? n - 1 : 0;
+        m->kern.delta_rule(&head, rows, n);
+        folds[0] = (struct delta_fold){rows[n - 1].decay, rows[n - 1].k, rows[n - 1].delta};
+        head.n_folds = 1;
     }
 }
 
@@ -257,8 +269,12 @@ void deltanet_fold(struct state *s, int layer)
     if (s->n_pending == 0) return;
     window_advance(m, ls->conv, ls->pending_conv, s->n_pending, 0, m->channels);
     for (int h = 0; h < c->lin_v_heads; h++) {
-        float *head = ls->s + (size_t)h * size;
         int n = pending_folds(m, ls, s->n_pending, h, h / (c->lin_v_heads / c->lin_k_heads), folds);
-        m->kern.delta_pass(head, head, c->lin_k_dim, c->lin_v_dim, folds, n, NULL, NULL, NULL, NULL);
+        struct delta_head head = {.s = ls->s + (size_t)h * size,
+                                  .dk = c->lin_k_dim,
+                                  .dv = c->lin_v_dim,
+                                  .folds = folds,
+                                  .n_folds = n};
+        m->kern.delta_rule(&head, NULL, 0);
     }
 }

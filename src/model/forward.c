@@ -101,7 +101,7 @@ static size_t layout(struct forward *f, void *base)
     layout_experts(f, &c);
     layout_q8(f, &c);
     layout_results(f, &c);
-    f->thread_floats = at_least(dk * dv + 3 * dv, at_least((size_t)cfg->n_heads, QUERY_TILE) * (KEYS_BLOCK + 1));
+    f->thread_floats = at_least(dk * dv + dv, at_least((size_t)cfg->n_heads, QUERY_TILE) * (KEYS_BLOCK + 1));
     /* an expert's rows side by side, as float32 and as int8 */
     size_t side = (size_t)f->max_rows * hidden;
     if (f->model->mode == MODEL_FAST)
