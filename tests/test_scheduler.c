@@ -283,10 +283,11 @@ static void a_conversation_is_read_once(void **state)
 
 /* ---- fairness, and clients of all kinds ------------------------------------------------------------------------------------ */
 
+/* One token a chunk, and no end of its own. */
 #define LONG_ANSWER(n)                                                                                       \
     "{\"stream\": true, \"max_tokens\": " #n                                                                 \
-    ", \"temperature\": 1, \"seed\": 3, \"logit_bias\": {\"2039\": -100, \"2041\": "                         \
-    "-100}, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"
+    ", \"depth\": 0, \"temperature\": 1, \"seed\": 3, \"logit_bias\": "                                      \
+    "{\"2039\": -100, \"2041\": -100}, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"
 #define SHORT_ANSWER "{\"max_tokens\": 2, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"
 
 static void a_long_prompt_does_not_stop_a_short_one(void **state)
