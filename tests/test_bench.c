@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "tune/bench.h"
+#include "tune/machine.h"
 #include "tune/synth.h"
 
 static struct config tiny_shape(void)
 {
     struct config c;
-    synth_shape_35b(&c, 4);
+    synth_shape(&c, SYNTH_35B, 4);
     c.hidden = 128;
     c.vocab = 512;
     c.max_position = 2048;
@@ -133,6 +134,32 @@ static void bytes_equal_a_hand_count(void **state)
     synth_free(s);
 }
 
+/* A plan counts what is made; whole shapes have the size that their names say, with 4.5 bits a weight and the head. */
+static void plans_have_the_published_sizes(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct config c = tiny_shape();
+    struct synth *s = tiny(0);
+    size_t bytes;
+    assert_ok(synth_bytes(&bytes, &c, &e), e);
+    assert_int_equal(bytes, s->map_bytes);
+    synth_free(s);
+    static const struct {
+        enum synth_shape shape;
+        int layers;
+        double weights, head; /* 1e9 */
+    } shapes[] = {{SYNTH_35B, 40, 34.7, 0.85}, {SYNTH_122B, 48, 122.1, 2.54}};
+    for (size_t i = 0; i < 2; i++) {
+        synth_shape(&c, shapes[i].shape, 0);
+        assert_int_equal(c.n_layers, shapes[i].layers);
+        assert_ok(synth_bytes(&bytes, &c, &e), e);
+        double weights = (double)bytes * 8 / 4.5 / 1e9;
+        if (fabs(weights - shapes[i].weights - shapes[i].head) > 0.01 * shapes[i].weights)
+            fail_msg("shape %zu has %.2f thousand million weights", i, weights);
+    }
+}
+
 static struct bench_options quick(void)
 {
     struct bench_options o = bench_defaults();
@@ -199,10 +226,11 @@ static void a_run_gives_every_key(void **state)
     struct bench_options o = quick();
     o.draft_vocab = 100;
     struct bench *b = run(0, &o);
-    b->load_s = 1;
-    json_t *root = bench_json(b);
-    const char *const figures[] = {"read_gbs", "load_s", "rss_bytes"};
-    for (size_t i = 0; i < 3; i++) has_figure(root, figures[i]);
+    struct bench_label label = {
+        .title = "x", .synthetic = true, .layers = 4, .all_layers = 40, .load = {1, 1, 2}};
+    json_t *root = bench_json(b, &label);
+    const char *const figures[] = {"read_gbs", "load_s", "rss_bytes", "rss_context_bytes"};
+    for (size_t i = 0; i < 4; i++) has_figure(root, figures[i]);
     assert_true(json_is_integer(json_object_get(root, "bytes_per_token")));
     assert_int_equal(json_integer_value(json_object_get(root, "threads")), 2);
     assert_true(json_is_string(json_object_get(root, "isa")));
@@ -216,7 +244,10 @@ static void a_run_gives_every_key(void **state)
     has_list(root, "mtp", 4, "depth", "ratio");
     assert_int_equal(
         json_array_size(json_object_get(json_array_get(json_object_get(root, "mtp"), 2), "acceptance")), 3);
-    has_list(root, "prefill", 2, "tokens", "tok_s");
+    has_list(root, "prefill", 3, "tokens", "tok_s");
+    has_list(root, "prefill", 3, "tokens", "bound_share");
+    has_list(root, "context", 1, "tokens", "tok_s");
+    assert_int_equal(json_integer_value(json_object_get(root, "all_layers")), 40);
     has_list(root, "sequences", 3, "n", "tok_s");
     has_list(root, "scaling", 2, "threads", "tok_s");
     json_decref(root);
@@ -228,10 +259,16 @@ static void figures_follow_from_the_seconds(void **state)
 {
     (void)state;
     static struct bench b = {.n_threads = 1, .rounds = 3, .n_jobs = 3};
-    b.jobs[0] = (struct bench_job){.kind = BENCH_READ, .bytes = 10e9, .seconds = {1, 2, 4}};
-    b.jobs[1] = (struct bench_job){
-        .kind = BENCH_PLAIN, .n = 1, .tokens = 1, .bytes = 5e9, .experts = 8, .seconds = {1, 2, 2}};
-    b.jobs[2] = (struct bench_job){.kind = BENCH_MTP, .n = 1, .tokens = 1.5, .seconds = {1, 2.5, 1}};
+    b.jobs[0] = (struct bench_job){.rounds = 3, .kind = BENCH_READ, .bytes = 10e9, .seconds = {1, 2, 4}};
+    b.jobs[1] = (struct bench_job){.rounds = 3,
+                                   .kind = BENCH_PLAIN,
+                                   .n = 1,
+                                   .tokens = 1,
+                                   .bytes = 5e9,
+                                   .experts = 8,
+                                   .seconds = {1, 2, 2}};
+    b.jobs[2] =
+        (struct bench_job){.rounds = 3, .kind = BENCH_MTP, .n = 1, .tokens = 1.5, .seconds = {1, 2.5, 1}};
     assert_float_equal(bench_read_gbs(&b).median, 5, 1e-9);
     assert_float_equal(bench_read_gbs(&b).max, 10, 1e-9);
     struct bench_figure share = bench_bound_share(&b, &b.jobs[1]); /* 0.5, 0.5, 1 */
@@ -264,7 +301,8 @@ static void a_profile_is_complete(void **state)
         /* all that the bound counts but the rows' embeddings, 128 values of 4.5 bits */
         assert_float_equal(weights / p->steps, job->bytes - job->n * 128 * 4.5 / 8, 0.5);
     }
-    json_t *root = bench_json(b);
+    struct bench_label label = {.title = "x"};
+    json_t *root = bench_json(b, &label);
     const json_t *list = json_object_get(root, "profile"), *first = json_array_get(list, 0);
     assert_int_equal(json_array_size(list), BENCH_PROFILES);
     assert_true(json_array_size(json_object_get(first, "operations")) > 10);
@@ -290,6 +328,85 @@ static void acceptance_goes_on_and_must_fall(void **state)
     assert_false(bench_run(&none, &s->weights, NULL, &o, &e));
     assert_non_null(strstr(e.message, "0.9"));
     synth_free(s);
+}
+
+/* What the model was made for decides how deep a context is measured; its keys and values are bytes that must be read. */
+static void contexts_are_filled_and_counted(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct bench_options o = quick();
+    struct pool *pool;
+    struct synth *s;
+    struct config c = tiny_shape();
+    struct bench *b = mem_zalloc(1, sizeof *b);
+    c.max_position = 40000;
+    o.kinds = 1u << BENCH_CONTEXT | 1u << BENCH_PREFILL;
+    assert_ok(pool_create(&pool, 2, &e), e);
+    assert_ok(synth_create(&s, &c, 0, pool, &e), e);
+    pool_free(pool);
+    assert_ok(bench_run(b, &s->weights, NULL, &o, &e), e);
+    assert_null(bench_find(b, BENCH_VERIFY, 4));
+    const struct bench_job *none = bench_find(b, BENCH_CONTEXT, 0),
+                           *deep = bench_find(b, BENCH_CONTEXT, 32768);
+    assert_non_null(none);
+    assert_non_null(deep);
+    /* One layer with one head of 64: a key and a value, in whatever type the cache has. */
+    double entry = (deep->bytes - none->bytes) / 32768;
+    assert_true(entry == 2 * 64 * 4 || entry == 2 * 64 * 2);
+    assert_true(b->rss_context_bytes >= b->rss_bytes);
+    /* 512 neighbours of 4 experts each use all 64; four passes read the layers four times, the LM head once. */
+    const struct bench_job *one = bench_find(b, BENCH_PREFILL, 512),
+                           *four = bench_find(b, BENCH_PREFILL, 2048);
+    assert_float_equal(one->experts, 64, 0);
+    assert_float_equal(one->bytes, bench_trunk_bytes(&s->weights, 512, 64), 0.5);
+    assert_float_equal(four->bytes, 4 * one->bytes - 3 * (double)matrix_bytes(&s->weights.lm_head), 0.5);
+    mem_free(b);
+    synth_free(s);
+}
+
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, what)); p += strlen(what)) n++;
+    return n;
+}
+
+static void a_run_can_be_written_and_drawn(void **state)
+{
+    (void)state;
+    struct bench_options o = quick();
+    struct bench *b = run(0, &o);
+    struct bench_label label = {.title = "a <model> & more"};
+    struct buf csv = {0}, svg = {0};
+    bench_csv(b, &csv);
+    int commas = 0;
+    for (const char *p = csv.data; *p && *p != '\n'; p++) commas += *p == ',';
+    assert_int_equal(count(csv.data, "\n"), b->n_jobs); /* a line of names, and no read limit */
+    assert_int_equal(count(csv.data, ","), commas * b->n_jobs);
+    assert_non_null(strstr(csv.data, "\nmtp,3,2,"));
+    bench_plot(b, &label, &svg);
+    assert_non_null(strstr(svg.data, "a &lt;model> &amp; more"));
+    assert_int_equal(count(svg.data, "nan") + count(svg.data, "inf"), 0);
+    /* a mark for plain decoding, 8 verifications, 3 prompts, 3 times sequences, 1 context, and one in the legend of each */
+    assert_int_equal(count(svg.data, "<circle"), 1 + 8 + 3 + 3 + 1 + 5);
+    buf_free(&csv);
+    buf_free(&svg);
+    mem_free(b);
+}
+
+static void the_machine_is_read(void **state)
+{
+    (void)state;
+    const char *text = "MemTotal:       1000 kB\nMemFree:  5 kB\nMemAvailable:    900 kB\n";
+    assert_int_equal(machine_meminfo(text, "MemAvailable"), 900 * 1024);
+    assert_int_equal(machine_meminfo(text, "MemTotal"), 1000 * 1024);
+    assert_int_equal(machine_meminfo(text, "Mem"), 0);
+    assert_int_equal(machine_meminfo("", "MemTotal"), 0);
+    struct machine m;
+    machine_look(&m);
+    assert_true(m.cpus >= 1 && m.cpus <= m.cpus_all);
+    assert_true(m.available <= m.memory);
 }
 
 static bool stop(void *arg, int done, int total)
@@ -319,10 +436,14 @@ int main(void)
         cmocka_unit_test(widths_are_those_of_a_conversion),
         cmocka_unit_test(bad_shapes_are_refused),
         cmocka_unit_test(bytes_equal_a_hand_count),
+        cmocka_unit_test(plans_have_the_published_sizes),
         cmocka_unit_test(neighbours_share_the_experts_asked_for),
         cmocka_unit_test(a_run_gives_every_key),
         cmocka_unit_test(figures_follow_from_the_seconds),
         cmocka_unit_test(a_profile_is_complete),
+        cmocka_unit_test(contexts_are_filled_and_counted),
+        cmocka_unit_test(a_run_can_be_written_and_drawn),
+        cmocka_unit_test(the_machine_is_read),
         cmocka_unit_test(acceptance_goes_on_and_must_fall),
         cmocka_unit_test(a_run_can_be_stopped),
     };

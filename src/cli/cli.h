@@ -20,8 +20,8 @@ struct cli_command {
         .log_level = 1                                                                                       \
     } /* LOG_WARN */
 
-extern const struct cli_command cmd_bench, cmd_eval, cmd_forge, cmd_forge_card, cmd_forge_verify, cmd_help,
-    cmd_inspect, cmd_probe, cmd_render, cmd_run, cmd_start, cmd_tokenize, cmd_tune;
+extern const struct cli_command cmd_bench, cmd_doctor, cmd_eval, cmd_forge, cmd_forge_card, cmd_forge_verify,
+    cmd_help, cmd_inspect, cmd_probe, cmd_render, cmd_run, cmd_start, cmd_tokenize, cmd_tune;
 
 extern const struct opt_program cli_program;
 

@@ -4,11 +4,13 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "cli/bench_server.h"
 #include "cli/cli.h"
 #include "cli/term.h"
 #include "tune/bench.h"
+#include "tune/machine.h"
 #include "tune/synth.h"
 
 struct bench_cli {
@@ -16,7 +18,7 @@ struct bench_cli {
     int synthetic; /* choice, -1 = not asked for */
     int layers, rounds, threads, draft_vocab;
     double expert_overlap;
-    const char *acceptance;
+    const char *acceptance, *csv, *plot;
     bool exact, json, profile;
     const char *server, *api_key;
     int clients, requests, prompt_words, max_tokens;
@@ -38,17 +40,17 @@ static const struct opt table[] = {
      .arg = "SHAPE",
      .type = OPT_CHOICE,
      .offset = AT(synthetic),
-     .choices = "qwen3.5-35b-a3b",
+     .choices = SYNTH_NAMES,
      .help = "Instead of a folder: random weights in the shape of this model, 4 bits, with an MTP head. All "
-             "40 layers "
-             "take 20 GB of memory."},
+             "40 layers of "
+             "the smaller one take 20 GB of memory."},
     {.name = "layers",
      .arg = "N",
      .type = OPT_INT,
      .offset = AT(layers),
      .min = 1,
      .max = CONFIG_LAYERS_MAX,
-     .fallback = "the model's",
+     .fallback = "the model's, or as many as fit the memory",
      .help =
          "Layers of the synthetic model. Embedding and LM head stay whole, so fewer layers weigh them more."},
     {.name = "expert-overlap",
@@ -104,6 +106,16 @@ static const struct opt table[] = {
      .help = "Where the time goes: plain decoding, the verification of 4 rows and a prompt of 512 tokens by "
              "operation, and nothing else."},
     {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    {.name = "csv",
+     .arg = "FILE",
+     .type = OPT_STR,
+     .offset = AT(csv),
+     .help = "Write the figures into this file too, a line each."},
+    {.name = "plot",
+     .arg = "FILE",
+     .type = OPT_STR,
+     .offset = AT(plot),
+     .help = "Draw a roofline into this SVG file: how much each step computes for a byte, and how fast."},
     {.name = "server",
      .arg = "URL",
      .type = OPT_STR,
@@ -173,54 +185,50 @@ static void show_figure(struct buf *out, const char *unit, int digits, struct be
 
 static void show_job(struct buf *out, const struct bench *b, const struct bench_job *job)
 {
-    static const struct {
-        const char *name;
-        bool ms; /* shown as time, else as tokens per second */
-        bool ratio;
-    } kinds[] = {
-        [BENCH_READ] = {"", false, false},
-        [BENCH_PLAIN] = {"plain decoding", false, false},
-        [BENCH_VERIFY] = {"verify, rows", true, false},
-        [BENCH_DRAFT] = {"draft step", true, false},
-        [BENCH_MTP] = {"MTP, depth", false, true},
-        [BENCH_PREFILL] = {"prefill, tokens", false, true},
-        [BENCH_SEQUENCES] = {"sequences", false, true},
-        [BENCH_SCALING] = {"threads", false, true},
-    };
+    bool alone = job->kind == BENCH_PLAIN || job->kind == BENCH_DRAFT;
     char number[16] = "";
     if (job->kind == BENCH_READ) return;
-    if (job->kind != BENCH_PLAIN && job->kind != BENCH_DRAFT) snprintf(number, sizeof number, "%d", job->n);
-    buf_fmt(out, "%-15s %3s", kinds[job->kind].name, number);
-    if (kinds[job->kind].ms)
-        show_figure(out, "ms", 2, bench_ms(b, job));
+    if (!alone) snprintf(number, sizeof number, "%d", job->n);
+    buf_fmt(out, "%-15s %5s", bench_kind_name(job->kind), number);
+    if (job->kind == BENCH_VERIFY || job->kind == BENCH_DRAFT)
+        show_figure(out, "ms", 2, bench_ms(job));
     else
-        show_figure(out, "tok/s", 2, bench_tok_s(b, job));
-    if (kinds[job->kind].ratio) buf_fmt(out, ", %.2fx plain", bench_ratio(b, job).median);
+        show_figure(out, "tok/s", 2, bench_tok_s(job));
+    if (!alone && job->kind != BENCH_VERIFY) buf_fmt(out, ", %.2fx plain", bench_ratio(b, job).median);
     if (job->bytes > 0) buf_fmt(out, ", %.0f %% of the bound", 100 * bench_bound_share(b, job).median);
     if (job->kind == BENCH_VERIFY && job->experts > 0) buf_fmt(out, ", %.1f experts a layer", job->experts);
+    if (job->rounds < b->rounds) buf_fmt(out, ", %d rounds", job->rounds);
     buf_byte(out, '\n');
 }
 
-static void show(struct buf *out, const struct bench *b)
+static void show_notes(struct buf *out, const struct bench *b)
 {
-    struct bench_figure read = bench_read_gbs(b);
-    const struct bench_job *plain = bench_find(b, BENCH_PLAIN, 1);
-    buf_fmt(out, "%d threads, %s, medians of %d rounds (lowest..highest)\n\n", b->n_threads, b->isa,
-            b->rounds);
-    buf_fmt(out, "%-19s", "read limit");
-    show_figure(out, "GB/s", 2, read);
-    buf_fmt(out, "\n%-19s  %9.1f MB    bound %.2f tok/s\n", "weights a token", plain->bytes / 1e6,
-            read.median * 1e9 / plain->bytes);
-    for (int i = 0; i < b->n_jobs; i++) show_job(out, b, &b->jobs[i]);
-    buf_fmt(out, "%-19s  %9.2f s\n%-19s  %9.1f MB\n", "ready after", b->load_s, "peak memory",
-            (double)b->rss_bytes / 1e6);
     if (b->n_profiles) {
         bench_profile_show(out, b);
         return;
     }
-    buf_fmt(out, "\nMTP: acceptance is simulated (");
+    buf_str(out, "\nMTP: acceptance is simulated (");
     for (int d = 0; d < BENCH_DEPTHS; d++) buf_fmt(out, "%s%.3f", d ? ", " : "", b->acceptance[d]);
-    buf_fmt(out, "). Bound: the weights a step must read, at the read limit.\n");
+    buf_str(out, "). Context: filled with copies of a short prompt's keys and values, not by reading.\n"
+                 "Bound: the weights (and keys and values) that a step must read, at the read limit.\n");
+}
+
+static void show(struct buf *out, const struct bench *b, const struct bench_label *label)
+{
+    struct bench_figure read = bench_read_gbs(b);
+    const struct bench_job *plain = bench_find(b, BENCH_PLAIN, 1);
+    buf_fmt(out, "%s\n%d threads, %s, medians of %d rounds (lowest..highest)\n\n", label->title, b->n_threads,
+            b->isa, b->rounds);
+    buf_fmt(out, "%-21s", "read limit");
+    show_figure(out, "GB/s", 2, read);
+    buf_fmt(out, "\n%-21s  %9.1f MB    bound %.2f tok/s\n", "weights a token", plain->bytes / 1e6,
+            read.median * 1e9 / plain->bytes);
+    for (int i = 0; i < b->n_jobs; i++) show_job(out, b, &b->jobs[i]);
+    buf_fmt(out, "%-21s", label->synthetic ? "weights made in" : "first token after");
+    show_figure(out, "s", 2, label->load);
+    buf_fmt(out, "\n%-21s  %9.1f MB    with the longest context %.1f MB\n", "peak memory",
+            (double)b->rss_bytes / 1e6, (double)b->rss_context_bytes / 1e6);
+    show_notes(out, b);
 }
 
 /* ---- the run --------------------------------------------------------------------------------------------- */
@@ -247,30 +255,48 @@ static bool read_acceptance(struct bench_options *o, const char *text, struct al
                    text, BENCH_DEPTHS);
 }
 
-static bool print(const struct bench *b, const struct bench_cli *o, struct alula_error *e)
+static bool print(const struct bench *b, const struct bench_label *label, bool json, struct alula_error *e)
 {
     struct buf out = {0};
-    if (o->json) {
-        json_t *root = bench_json(b);
+    if (json) {
+        json_t *root = bench_json(b, label);
         if (!root) return err_set(e, ALULA_NOMEM, "no memory for the results");
-        if (o->synthetic >= 0) json_object_set_new(root, "synthetic", json_true());
         json_write(&out, root, 2);
         buf_byte(&out, '\n');
         json_decref(root);
     } else {
-        if (o->synthetic >= 0)
-            buf_fmt(&out,
-                    "Random weights in a model's shape; %.0f %% of a token's experts are its neighbour's.\n",
-                    100 * o->expert_overlap);
-        show(&out, b);
+        show(&out, b, label);
     }
     bool ok = term_write_buf(&out, e);
     buf_free(&out);
     return ok;
 }
 
+static bool save(struct buf *out, const char *path, struct alula_error *e)
+{
+    bool ok = buf_check(out, path, e) && file_write(path, out->data, out->len, e);
+    buf_free(out);
+    return ok;
+}
+
+static bool report(const struct bench *b, const struct bench_label *label, const struct bench_cli *o,
+                   struct alula_error *e)
+{
+    struct buf csv = {0}, svg = {0};
+    bool ok = print(b, label, o->json, e);
+    if (ok && o->csv) {
+        bench_csv(b, &csv);
+        ok = save(&csv, o->csv, e);
+    }
+    if (ok && o->plot) {
+        bench_plot(b, label, &svg);
+        ok = save(&svg, o->plot, e);
+    }
+    return ok;
+}
+
 static bool measure(const struct weights *w, const struct mtp_contract *contract, const struct bench_cli *o,
-                    double load_s, struct alula_error *e)
+                    const struct bench_label *label, struct alula_error *e)
 {
     struct bench_options options = bench_defaults();
     struct bench *b = mem_zalloc(1, sizeof *b);
@@ -283,39 +309,78 @@ static bool measure(const struct weights *w, const struct mtp_contract *contract
     options.draft_vocab = o->draft_vocab;
     options.progress = on_progress;
     options.arg = &progress;
-    b->load_s = load_s;
     bool ok = read_acceptance(&options, o->acceptance, e) && bench_run(b, w, contract, &options, e);
     if (ok) progress_end(&progress);
-    ok = ok && print(b, o, e);
+    ok = ok && report(b, label, o, e);
     mem_free(b);
     return ok;
 }
 
+/* As many layers as fit the memory that is free, in whole groups of four; all of them if nobody knows. */
+static bool fit_layers(struct config *shape, enum synth_shape which, struct alula_error *e)
+{
+    const size_t beside = (size_t)1 << 30; /* activations, states, the program */
+    struct machine m;
+    size_t bytes;
+    machine_look(&m);
+    for (;; synth_shape(shape, which, shape->n_layers - 4)) {
+        if (!synth_bytes(&bytes, shape, e)) return false;
+        if (!m.available || bytes + beside <= m.available) return true;
+        if (shape->n_layers <= 4)
+            return err_set(e, ALULA_NOMEM, "4 layers take %zu MB; %zu MB of memory are free", bytes / 1000000,
+                           m.available / 1000000);
+    }
+}
+
+static void label_synthetic(struct bench_label *label, char *title, size_t cap, const struct bench_cli *o)
+{
+    static const char *const names[] = {"Qwen3.5-35B-A3B", "Qwen3.5-122B-A10B"};
+    snprintf(title, cap,
+             "random weights in the shape of %s, %d of %d layers%s; %.0f %% of a token's experts are its "
+             "neighbour's",
+             names[o->synthetic], label->layers, label->all_layers,
+             !o->layers && label->layers < label->all_layers ? " (more do not fit the memory)" : "",
+             100 * o->expert_overlap);
+    label->title = title;
+}
+
 static bool bench_synthetic(const struct bench_cli *o, struct alula_error *e)
 {
+    enum synth_shape which = (enum synth_shape)o->synthetic;
+    struct bench_label label = {.synthetic = true};
     struct config shape;
     struct synth *s;
     struct pool *pool;
-    double start = clock_s();
-    synth_shape_35b(&shape, o->layers);
+    char title[256];
+    synth_shape(&shape, which, 0);
+    label.all_layers = shape.n_layers;
+    if (o->layers) synth_shape(&shape, which, o->layers);
+    if (!o->layers && !fit_layers(&shape, which, e)) return false;
+    label.layers = shape.n_layers;
     if (!pool_create(&pool, o->threads, e)) return false;
+    double start = clock_s();
     bool ok = synth_create(&s, &shape, o->expert_overlap, pool, e);
     pool_free(pool);
     if (!ok) return false;
-    ok = measure(&s->weights, NULL, o, clock_s() - start, e);
+    double spent = clock_s() - start;
+    label.load = (struct bench_figure){spent, spent, spent};
+    label_synthetic(&label, title, sizeof title, o);
+    ok = measure(&s->weights, NULL, o, &label, e);
     synth_free(s);
     return ok;
 }
 
+#define LOADS 3
+
 static bool bench_folder(const char *dir, const struct bench_cli *o, struct alula_error *e)
 {
+    struct bench_label label = {.title = path_base(dir)};
     struct checkpoint *cp = NULL;
     struct weights *w = NULL;
     struct runtime_contract contract;
-    double start = clock_s();
-    bool ok =
-        checkpoint_open(&cp, dir, e) && weights_bind(&w, cp, NULL, e) && contract_read(&contract, cp, e);
-    ok = ok && measure(w, w->has_mtp ? &contract.mtp : NULL, o, clock_s() - start, e);
+    bool ok = bench_load(dir, o->threads, o->exact, LOADS, &label.load, e) && checkpoint_open(&cp, dir, e) &&
+              weights_bind(&w, cp, NULL, e) && contract_read(&contract, cp, e);
+    ok = ok && measure(w, w->has_mtp ? &contract.mtp : NULL, o, &label, e);
     weights_free(w);
     checkpoint_close(cp);
     return ok;

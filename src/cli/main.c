@@ -22,6 +22,7 @@ static const struct opt_command *const commands[] = {
     &cmd_start.opt,
     &cmd_eval.opt,
     &cmd_bench.opt,
+    &cmd_doctor.opt,
     &cmd_tokenize.opt,
     &cmd_render.opt,
     &cmd_help.opt,

@@ -16,10 +16,12 @@
 #include "kern/cpu.h"
 #include "tune/readlimit.h"
 
-#define CTX           1024
-#define STEPS_MAX     64  /* of a job in a round; with 5 tokens each they stay inside the context */
-#define PROMPT        8   /* tokens that lie before what is measured */
-#define PREFILL_MAX   512 /* tokens of the longest prompt that is measured */
+#define DEEPEST       32768 /* context */
+#define COPIED        128   /* tokens whose keys and values fill a context */
+#define CTX           2048  /* of sequences without a long context */
+#define CTX_MIN       1024  /* of the model */
+#define STEPS_MAX     64    /* of a job in a round; with 5 tokens each they stay inside the context */
+#define PROMPT        8     /* tokens that lie before what is measured */
 #define SEQUENCES_MAX 4
 #define THREADS_MAX   8 /* different numbers of threads that are measured */
 
@@ -34,6 +36,8 @@ struct rig {
     struct pool *fewer[THREADS_MAX];     /* pools of fewer threads, each with its passes */
     struct pass slower[THREADS_MAX];
     int fewer_threads[THREADS_MAX], n_fewer;
+    int filled;                 /* entries of the timeline's cache that hold something */
+    void *rows, *snapshot;      /* of a short prompt: what a long context is filled with */
     struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
     int head_rows;              /* of the matrix that drafts come from */
     struct readlimit *readlimit;
@@ -51,44 +55,6 @@ struct bench_options bench_defaults(void)
                                   .read_bytes = (size_t)1 << 30,
                                   .acceptance = {.915, .803, .656},
                                   .n_acceptance = 3};
-}
-
-/* ---- bytes --------------------------------------------------------------------------------------------- */
-
-static double layer_bytes(const struct layer_weights *l, double experts)
-{
-    const struct mlp_weights *m = &l->mlp;
-    size_t fixed = 0;
-    if (l->type == LAYER_FULL_ATTENTION)
-        fixed += matrix_bytes(&l->attn.q) + matrix_bytes(&l->attn.k) + matrix_bytes(&l->attn.v) +
-                 matrix_bytes(&l->attn.o);
-    else
-        fixed += matrix_bytes(&l->gdn.qkv) + matrix_bytes(&l->gdn.z) + matrix_bytes(&l->gdn.b) +
-                 matrix_bytes(&l->gdn.a) + matrix_bytes(&l->gdn.out);
-    size_t expert = matrix_bytes(&m->gate[0]) + matrix_bytes(&m->up[0]) + matrix_bytes(&m->down[0]);
-    if (m->type == MLP_DENSE) return (double)(fixed + expert);
-    fixed += matrix_bytes(&m->router) + matrix_bytes(&m->shared_expert_gate) + matrix_bytes(&m->shared_gate) +
-             matrix_bytes(&m->shared_up) + matrix_bytes(&m->shared_down);
-    return (double)fixed + experts * (double)expert;
-}
-
-static double embedding_bytes(const struct weights *w, int rows)
-{
-    return (double)rows * (double)matrix_bytes(&w->embed) / w->embed.rows;
-}
-
-double bench_trunk_bytes(const struct weights *w, int rows, double experts)
-{
-    double sum = embedding_bytes(w, rows) + (double)matrix_bytes(&w->lm_head);
-    for (int i = 0; i < w->config->n_layers; i++) sum += layer_bytes(&w->layers[i], experts);
-    return sum;
-}
-
-double bench_draft_bytes(const struct weights *w, int head_rows)
-{
-    return embedding_bytes(w, 1) + (double)matrix_bytes(&w->mtp.fc) +
-           layer_bytes(&w->mtp.layer, w->config->experts_per_tok) +
-           (double)matrix_bytes(&w->lm_head) * head_rows / w->lm_head.rows;
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------- */
@@ -174,9 +140,32 @@ static void sequences_step(struct rig *g, int n)
 static void prefill_step(struct rig *g, int n)
 {
     struct timeline *t = &g->timeline;
-    struct span span = {t->state, t->ids, n, false, SPAN_LOGITS_LAST};
-    forward_run(g->pass.forward, &span, 1);
-    pick(g, forward_logits(g->pass.forward, n - 1), model_config(g->model)->vocab);
+    for (int at = 0, some; at < n; at += some) {
+        some = n - at < BENCH_CHUNK ? n - at : BENCH_CHUNK;
+        bool last = at + some == n;
+        struct span span = {t->state, t->ids + at, some, false, last ? SPAN_LOGITS_LAST : SPAN_LOGITS_NONE};
+        forward_run(g->pass.forward, &span, 1);
+        if (last) pick(g, forward_logits(g->pass.forward, some - 1), model_config(g->model)->vocab);
+    }
+}
+
+/* Goes on as if n tokens had been read. In the cache lie the keys and values of a short prompt, again and again (the first
+ * ones may be those of prompts that were measured), the recurrent state is the one behind it: what a step costs does not
+ * hang on what they are. */
+static void deepen(struct rig *g, int n)
+{
+    struct timeline *t = &g->timeline;
+    if (!g->filled) {
+        state_reset(t->state);
+        struct span span = {t->state, t->ids, COPIED, false, SPAN_LOGITS_NONE};
+        forward_run(g->pass.forward, &span, 1);
+        state_save_rows(t->state, 0, COPIED, false, g->rows);
+        state_save_snapshot(t->state, g->snapshot);
+    }
+    state_reset(t->state);
+    for (; g->filled < n; g->filled += COPIED) state_load_rows(t->state, g->filled, COPIED, false, g->rows);
+    state_load_snapshot(t->state, n, false, g->snapshot);
+    t->len = n + 1;
 }
 
 static struct pass *pass_of(struct rig *g, const struct bench_job *job)
@@ -193,6 +182,7 @@ static void job_begin(struct rig *g, const struct bench_job *job)
     if (job->kind == BENCH_READ) return;
     begin(g, pass_of(g, job), job->kind == BENCH_MTP || job->kind == BENCH_DRAFT);
     pass_settle(&g->pass, &t, 1);
+    if (job->kind == BENCH_CONTEXT && job->n > 0) deepen(g, job->n);
     if (job->kind == BENCH_PREFILL || job->kind == BENCH_SEQUENCES) state_reset(t->state);
     for (int i = 1; job->kind == BENCH_SEQUENCES && i < SEQUENCES_MAX; i++)
         if (g->others[i]) state_reset(g->others[i]);
@@ -204,12 +194,14 @@ static void job_step(struct rig *g, const struct bench_job *job, const double *a
     switch (job->kind) {
     case BENCH_READ: readlimit_run(g->readlimit, g->pool); break;
     case BENCH_PLAIN:
+    case BENCH_CONTEXT:
     case BENCH_SCALING: verify_step(g, pass, 1, 1); break;
     case BENCH_VERIFY: verify_step(g, pass, job->n, 1); break;
     case BENCH_DRAFT: draft_step(g); break;
     case BENCH_MTP: mtp_step(g, acceptance, job->n); break;
     case BENCH_PREFILL: prefill_step(g, job->n); break;
     case BENCH_SEQUENCES: sequences_step(g, job->n); break;
+    case BENCH_KINDS: break;
     }
 }
 
@@ -254,13 +246,14 @@ struct expert_count {
     unsigned char seen[CONFIG_EXPERTS_MAX];
     long sum;
     int n_layers, n_experts;
+    int rows; /* only passes of more rows count */
 };
 
 static void count_tap(void *arg, const char *what, int layer, const float *rows, int n_rows, int width)
 {
     struct expert_count *c = arg;
     (void)layer;
-    if (strcmp(what, "expert_ids")) return;
+    if (strcmp(what, "expert_ids") || n_rows <= c->rows) return;
     memset(c->seen, 0, sizeof c->seen);
     for (int i = 0; i < n_rows * width; i++) {
         int id = (int)rows[i];
@@ -292,43 +285,71 @@ static struct bench_job *add(struct bench *b, enum bench_kind kind, int n, doubl
 static void add_pass(struct bench *b, struct rig *g, enum bench_kind kind, int n, int rows, double tokens)
 {
     struct bench_job *job = add(b, kind, n, tokens);
-    if (kind != BENCH_SCALING)
+    if (kind != BENCH_SCALING && kind != BENCH_CONTEXT)
         job->experts = count_experts(g, job);
     else
         job->experts = b->jobs[1].experts;
     job->bytes = bench_trunk_bytes(g->weights, rows, job->experts);
+    job->macs = bench_trunk_macs(g->weights, rows, rows);
+    if (kind == BENCH_CONTEXT) job->bytes += (double)job->n * (double)state_row_bytes(g->model, false);
+}
+
+/* Bytes and experts of a prompt are counted while it is measured first: it takes too long to run it for that alone. */
+static void add_prefill(struct bench *b, struct rig *g, int n)
+{
+    if (n > state_ctx(g->timeline.state)) return;
+    add(b, BENCH_PREFILL, n, n)->macs = bench_trunk_macs(g->weights, n, 1);
 }
 
 static void list_profiles(struct bench *b, struct rig *g)
 {
     add_pass(b, g, BENCH_VERIFY, 4, 4, 4);
-    add(b, BENCH_PREFILL, 512, 512);
+    add_prefill(b, g, 512);
     for (int i = 0; i < BENCH_PROFILES; i++) b->profiles[i].job = 1 + i;
     b->n_profiles = BENCH_PROFILES;
 }
 
-static void list_jobs(struct bench *b, struct rig *g)
+static void list_head(struct bench *b, struct rig *g, int depths)
 {
-    static const int prompts[] = {128, PREFILL_MAX};
-    add(b, BENCH_READ, 0, 0)->bytes = (double)readlimit_bytes(g->readlimit);
-    add_pass(b, g, BENCH_PLAIN, 1, 1, 1);
-    if (g->clocks) {
-        list_profiles(b, g);
-        return;
+    double tokens = 1;
+    if (!model_has_mtp(g->model)) return;
+    add(b, BENCH_DRAFT, 1, 0)->bytes = bench_draft_bytes(g->weights, g->head_rows);
+    for (int d = 1; d <= depths; d++) {
+        tokens += b->acceptance[d - 1];
+        add(b, BENCH_MTP, d, tokens);
     }
+}
+
+static void list_sample(struct bench *b, struct rig *g)
+{
+    add_pass(b, g, BENCH_VERIFY, 4, 4, 4);
+    list_head(b, g, 0);
+}
+
+static void list_all(struct bench *b, struct rig *g)
+{
+    static const int prompts[] = {128, 512, 2048}, contexts[] = {0, 4096, DEEPEST};
     for (int k = 1; k <= VERIFY_ROWS_MAX; k++) add_pass(b, g, BENCH_VERIFY, k, k, k);
-    if (model_has_mtp(g->model)) {
-        double tokens = 1;
-        add(b, BENCH_DRAFT, 1, 0)->bytes = bench_draft_bytes(g->weights, g->head_rows);
-        for (int d = 1; d <= BENCH_DEPTHS; d++) {
-            tokens += b->acceptance[d - 1];
-            add(b, BENCH_MTP, d, tokens);
-        }
-    }
-    for (int i = 0; i < 2; i++) add(b, BENCH_PREFILL, prompts[i], prompts[i]);
+    list_head(b, g, BENCH_DEPTHS);
+    for (int i = 0; i < 3; i++) add_prefill(b, g, prompts[i]);
     for (int n = 1; n <= SEQUENCES_MAX; n *= 2) add_pass(b, g, BENCH_SEQUENCES, n, n, n);
     for (int i = 0; i < g->n_fewer; i++) add_pass(b, g, BENCH_SCALING, g->fewer_threads[i], 1, 1);
     add_pass(b, g, BENCH_SCALING, b->n_threads, 1, 1);
+    for (int i = 0; i < 3; i++)
+        if (contexts[i] + 2 * STEPS_MAX <= state_ctx(g->timeline.state))
+            add_pass(b, g, BENCH_CONTEXT, contexts[i], 1, 1);
+}
+
+static void list_jobs(struct bench *b, struct rig *g, const struct bench_options *o)
+{
+    add(b, BENCH_READ, 0, 0)->bytes = (double)readlimit_bytes(g->readlimit);
+    add_pass(b, g, BENCH_PLAIN, 1, 1, 1);
+    if (o->profile)
+        list_profiles(b, g);
+    else if (o->sample)
+        list_sample(b, g);
+    else
+        list_all(b, g);
 }
 
 /* ---- the run --------------------------------------------------------------------------------------------- */
@@ -343,6 +364,8 @@ static void rig_free(struct rig *g)
     timeline_free(&g->timeline);
     pass_free(&g->pass);
     draft_vocab_free(g->drafts);
+    mem_free(g->rows);
+    mem_free(g->snapshot);
     readlimit_free(g->readlimit);
     mem_free(g->clocks);
     model_free(g->model);
@@ -369,22 +392,8 @@ static bool trim_head(struct rig *g, int n, struct alula_error *e)
     return true;
 }
 
-static bool rig_open(struct rig *g, const struct mtp_contract *contract, const struct bench_options *o,
-                     struct alula_error *e)
+static bool open_fewer(struct rig *g, struct alula_error *e)
 {
-    int ctx = g->weights->config->max_position < CTX ? g->weights->config->max_position : CTX;
-    if (ctx < CTX)
-        return err_set(e, ALULA_LIMIT, "the bench needs a context of %d tokens; the model was made for %d",
-                       CTX, ctx);
-    bool head = g->weights->has_mtp;
-    if (!pool_create(&g->pool, o->n_threads, e) ||
-        !model_create(&g->model, g->weights, contract, o->exact ? MODEL_EXACT : MODEL_FAST, e) ||
-        !pass_create(&g->pass, g->model, g->pool, PREFILL_MAX, 1, e) ||
-        !timeline_create(&g->timeline, g->model, ctx, head, e) || !trim_head(g, o->draft_vocab, e) ||
-        !readlimit_create(&g->readlimit, g->weights, o->read_bytes, g->pool, e))
-        return false;
-    for (int i = 1; i < SEQUENCES_MAX; i++)
-        if (!state_create(&g->others[i], g->model, ctx, e)) return false;
     for (int n = 1; n < pool_threads(g->pool) && g->n_fewer < THREADS_MAX; n *= 2) {
         int i = g->n_fewer;
         if (!pool_create(&g->fewer[i], n, e)) return false;
@@ -393,6 +402,30 @@ static bool rig_open(struct rig *g, const struct mtp_contract *contract, const s
         if (!pass_create(&g->slower[i], g->model, g->fewer[i], VERIFY_ROWS_MAX, 1, e)) return false;
     }
     return true;
+}
+
+static bool open_sequences(struct rig *g, struct alula_error *e)
+{
+    int most = g->weights->config->max_position, deepest = DEEPEST + 2 * STEPS_MAX;
+    if (most < CTX_MIN)
+        return err_set(e, ALULA_LIMIT, "the bench needs a context of %d tokens; the model was made for %d",
+                       CTX_MIN, most);
+    g->rows = mem_zalloc(COPIED, state_row_bytes(g->model, false));
+    g->snapshot = mem_zalloc(1, state_snapshot_bytes(g->model));
+    if (!g->rows || !g->snapshot) return err_set(e, ALULA_NOMEM, "no memory for a context");
+    for (int i = 1; i < SEQUENCES_MAX; i++)
+        if (!state_create(&g->others[i], g->model, most < CTX ? most : CTX, e)) return false;
+    return timeline_create(&g->timeline, g->model, most < deepest ? most : deepest, g->weights->has_mtp, e);
+}
+
+static bool rig_open(struct rig *g, const struct mtp_contract *contract, const struct bench_options *o,
+                     struct alula_error *e)
+{
+    return pool_create(&g->pool, o->n_threads, e) &&
+           model_create(&g->model, g->weights, contract, o->exact ? MODEL_EXACT : MODEL_FAST, e) &&
+           pass_create(&g->pass, g->model, g->pool, BENCH_CHUNK, 1, e) && open_sequences(g, e) &&
+           trim_head(g, o->draft_vocab, e) &&
+           readlimit_create(&g->readlimit, g->weights, o->read_bytes, g->pool, e) && open_fewer(g, e);
 }
 
 static bool take_acceptance(struct bench *b, const struct bench_options *o, struct alula_error *e)
@@ -409,19 +442,61 @@ static bool take_acceptance(struct bench *b, const struct bench_options *o, stru
     return true;
 }
 
+static size_t peak_rss(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (size_t)usage.ru_maxrss * 1024;
+}
+
+static bool takes_long(const struct bench_job *job)
+{
+    return job->rounds >= BENCH_LONG_MOST && job->seconds[job->rounds - 1] > BENCH_LONG_S;
+}
+
+/* A prompt's first measurement counts its experts: the tap costs microseconds beside seconds. */
+static void measure_counted(struct rig *g, const struct bench *b, struct bench_job *job, double step_s,
+                            int *steps)
+{
+    struct expert_count c = {.n_experts = model_config(g->model)->n_experts, .rows = PROMPT};
+    int passes = (job->n + BENCH_CHUNK - 1) / BENCH_CHUNK;
+    forward_set_tap(g->pass.forward, count_tap, &c);
+    job->seconds[0] = job_measure(g, job, b->acceptance, step_s, steps);
+    forward_set_tap(g->pass.forward, NULL, NULL);
+    job->experts = c.n_layers ? (double)c.sum / c.n_layers : 0;
+    job->bytes = passes * bench_trunk_bytes(g->weights, 0, job->experts) -
+                 (passes - 1) * (double)matrix_bytes(&g->weights->lm_head) +
+                 bench_trunk_bytes(g->weights, job->n, 0) - bench_trunk_bytes(g->weights, 0, 0);
+}
+
+static void measure_job(struct rig *g, struct bench *b, int i, const struct bench_options *o)
+{
+    struct bench_job *job = &b->jobs[i];
+    int steps;
+    if (takes_long(job)) return;
+    if (job->kind == BENCH_CONTEXT && !b->rss_bytes) b->rss_bytes = peak_rss();
+    if (job->kind == BENCH_PREFILL && job->rounds == 0)
+        measure_counted(g, b, job, o->step_s, &steps);
+    else
+        job->seconds[job->rounds] = job_measure(g, job, b->acceptance, o->step_s, &steps);
+    job->rounds++;
+    for (int k = 0; k < b->n_profiles; k++)
+        if (b->profiles[k].job == i) profile_measure(g, b, &b->profiles[k], o->step_s);
+}
+
 static bool run_rounds(struct bench *b, struct rig *g, const struct bench_options *o, struct alula_error *e)
 {
     int total = b->rounds * b->n_jobs, done = 0;
-    for (int r = 0; r < b->rounds; r++)
+    double start = clock_s();
+    for (int r = 0; r < b->rounds; r++) {
         for (int i = 0; i < b->n_jobs; i++) {
             if (o->progress && !o->progress(o->arg, done, total))
                 return err_set(e, ALULA_CANCELLED, "stopped after %d of %d measurements", done, total);
-            int steps;
-            b->jobs[i].seconds[r] = job_measure(g, &b->jobs[i], b->acceptance, o->step_s, &steps);
-            for (int k = 0; k < b->n_profiles; k++)
-                if (b->profiles[k].job == i) profile_measure(g, b, &b->profiles[k], o->step_s);
+            measure_job(g, b, i, o);
             done++;
         }
+        if (o->budget_s > 0 && clock_s() - start > o->budget_s) b->rounds = r + 1;
+    }
     return true;
 }
 
@@ -429,7 +504,6 @@ bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_cont
                const struct bench_options *options, struct alula_error *e)
 {
     struct rig g = {.weights = w};
-    struct rusage usage;
     if (options->rounds < 1 || options->rounds > BENCH_ROUNDS_MAX)
         return err_set(e, ALULA_USAGE, "%d rounds were asked for; 1 to %d are possible", options->rounds,
                        BENCH_ROUNDS_MAX);
@@ -438,21 +512,17 @@ bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_cont
     b->rounds = options->rounds;
     b->isa = cpu_name(cpu_detect());
     if (options->profile) g.clocks = mem_zalloc(1, sizeof *g.clocks);
-    if (options->profile && !g.clocks) {
-        mem_free(b);
-        return err_set(e, ALULA_NOMEM, "no memory for a profile");
-    }
-    bool ok = take_acceptance(b, options, e) && rig_open(&g, contract, options, e);
+    bool ok = !options->profile || g.clocks || err_set(e, ALULA_NOMEM, "no memory for a profile");
+    ok = ok && take_acceptance(b, options, e) && rig_open(&g, contract, options, e);
     if (ok) {
         b->n_threads = pool_threads(g.pool);
         b->head_rows = g.head_rows;
-        list_jobs(b, &g);
+        list_jobs(b, &g, options);
         ok = run_rounds(b, &g, options, e);
     }
     if (ok) {
-        getrusage(RUSAGE_SELF, &usage);
-        b->rss_bytes = (size_t)usage.ru_maxrss * 1024;
-        b->load_s = ret->load_s;
+        b->rss_context_bytes = peak_rss();
+        if (!b->rss_bytes) b->rss_bytes = b->rss_context_bytes;
         *ret = *b;
     }
     rig_free(&g);

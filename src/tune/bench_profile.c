@@ -35,7 +35,7 @@ static void show_profile(struct buf *out, const struct bench *b, const struct be
     }
     buf_fmt(out, "  %-30s %9.3f %6.1f %10.2f %7.2f\n", "sum", 1e3 * sum / p->steps, 100 * sum / p->seconds,
             bytes / p->steps / 1e6, bytes / sum / 1e9);
-    buf_fmt(out, "  %-30s %9.3f\n", "without the clocks", bench_ms(b, job).median);
+    buf_fmt(out, "  %-30s %9.3f\n", "without the clocks", bench_ms(job).median);
 }
 
 void bench_profile_show(struct buf *out, const struct bench *b)

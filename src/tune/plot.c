@@ -1,4 +1,7 @@
 /* plot.c - the picture of a result: two panels of SVG. Knows no file and no colour of the terminal. */
+#include <stdio.h>
+
+#include "tune/svg.h"
 #include "tune/tune.h"
 
 enum { WIDTH = 760, HEIGHT = 360, PANEL = 300, TOP = 70, BOTTOM = 300 };
@@ -11,23 +14,6 @@ struct panel {
 static double at_x(const struct panel *p, double i) { return p->left + PANEL * (i + 0.5) / p->n; }
 static double at_y(const struct panel *p, double v) { return BOTTOM - (BOTTOM - TOP) * v / p->max; }
 
-static void text(struct buf *out, double x, double y, const char *anchor, const char *style)
-{
-    buf_fmt(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\"%s>", x, y, anchor, style);
-}
-
-static void escaped(struct buf *out, const char *s)
-{
-    for (; *s; s++) {
-        if (*s == '<')
-            buf_str(out, "&lt;");
-        else if (*s == '&')
-            buf_str(out, "&amp;");
-        else
-            buf_byte(out, (unsigned char)*s < 32 ? ' ' : (unsigned char)*s);
-    }
-}
-
 /* The next of 1, 2, 5, 10, ... that cuts v into at most five. */
 static double step_of(double v)
 {
@@ -39,24 +25,19 @@ static double step_of(double v)
 static void draw_axes(const struct panel *p, const char *title, double step, double scale, const char *unit,
                       struct buf *out)
 {
-    text(out, p->left + PANEL / 2.0, TOP - 14, "middle", " font-weight=\"bold\"");
-    buf_fmt(out, "%s</text>\n", title);
+    svg_text(out, p->left + PANEL / 2.0, TOP - 14, "middle", " font-weight=\"bold\"", "%s", title);
     for (int i = 0; i * step <= p->max * (1 + 1e-9); i++) {
         double y = at_y(p, i * step);
-        buf_fmt(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>\n", p->left, y,
-                p->left + PANEL, y);
-        text(out, p->left - 6, y + 4, "end", "");
-        buf_fmt(out, "%g%s</text>\n", i * step * scale, unit);
+        svg_line(out, p->left, y, p->left + PANEL, y, "#ddd");
+        svg_text(out, p->left - 6, y + 4, "end", "", "%g%s", i * step * scale, unit);
     }
 }
 
 static void draw_label(const struct panel *p, int i, int depth, struct buf *out)
 {
-    text(out, at_x(p, i), BOTTOM + 20, "middle", "");
-    if (depth)
-        buf_fmt(out, "depth %d</text>\n", depth);
-    else
-        buf_str(out, "plain</text>\n");
+    char label[16] = "plain";
+    if (depth) snprintf(label, sizeof label, "depth %d", depth);
+    svg_text(out, at_x(p, i), BOTTOM + 20, "middle", "", "%s", label);
 }
 
 static void draw_bar(const struct panel *p, int i, double v, const char *colour, struct buf *out)
@@ -89,8 +70,7 @@ static void draw_speed(const struct tune_result *r, struct buf *out)
         draw_bar(&p, i, row->tok_s.mid, i == r->ruling.winner ? "#2a7f4f" : i ? "#8fb8d8" : "#b8b8b8", out);
         draw_interval(&p, i, row->tok_s.low, row->tok_s.high, out);
         draw_label(&p, i, row->depth, out);
-        text(out, at_x(&p, i), BOTTOM + 36, "middle", " fill=\"#555\"");
-        buf_fmt(out, "%.2fx</text>\n", row->multiplier.mid);
+        svg_text(out, at_x(&p, i), BOTTOM + 36, "middle", " fill=\"#555\"", "%.2fx", row->multiplier.mid);
     }
 }
 
@@ -111,15 +91,10 @@ static void draw_acceptance(const struct tune_result *r, struct buf *out)
 
 void tune_plot(const struct tune_result *r, const char *model, struct buf *out)
 {
-    buf_fmt(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
-            "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" "
-            "fill=\"#fff\"/>\n",
-            WIDTH, HEIGHT, WIDTH, HEIGHT);
-    text(out, WIDTH / 2.0, 28, "middle", " font-size=\"15\"");
-    escaped(out, model);
-    buf_fmt(out, ": %s</text>\n", tune_verdict_name(r->ruling.verdict));
+    svg_begin(out, WIDTH, HEIGHT);
+    svg_text(out, WIDTH / 2.0, 28, "middle", " font-size=\"15\"", "%s: %s", model,
+             tune_verdict_name(r->ruling.verdict));
     draw_speed(r, out);
     draw_acceptance(r, out);
-    buf_str(out, "</svg>\n");
+    svg_end(out);
 }

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "tune/machine.h"
 
 enum {
     SCHEMA = 1,
@@ -86,27 +87,11 @@ static bool fingerprint(const char *dir, char out[SHA256_HEX], struct alula_erro
     return true;
 }
 
-static void cpu_model(char *out, size_t cap)
-{
-    struct buf b;
-    struct alula_error e;
-    buf_init(&b, 4 << 20);
-    out[0] = '\0';
-    if (file_read("/proc/cpuinfo", 0, &b, &e) && b.data) {
-        const char *at = strstr(b.data, "model name");
-        if (at && (at = strchr(at, ':'))) {
-            at += 1 + strspn(at + 1, " \t");
-            snprintf(out, cap, "%.*s", (int)strcspn(at, "\n"), at);
-        }
-    }
-    buf_free(&b);
-}
-
 bool tune_key_make(struct tune_key *ret, const char *dir, int n_threads, struct alula_error *e)
 {
     struct tune_key k = {.n_threads = n_threads ? n_threads : pool_cpu_count()};
     if (!fingerprint(dir, k.fingerprint, e)) return false;
-    cpu_model(k.cpu, sizeof k.cpu);
+    machine_cpu(k.cpu, sizeof k.cpu);
     struct sha256 s;
     sha256_init(&s);
     add_str(&s, k.fingerprint);

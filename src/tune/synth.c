@@ -31,29 +31,31 @@ struct maker {
     bool failed;
 };
 
-void synth_shape_35b(struct config *ret, int n_layers)
+void synth_shape(struct config *ret, enum synth_shape shape, int n_layers)
 {
+    bool large = shape == SYNTH_122B;
+    int all = large ? 48 : 40;
     *ret = (struct config){
         .model_type = "qwen3_5_moe_text",
-        .n_layers = n_layers ? n_layers : 40,
-        .hidden = 2048,
+        .n_layers = n_layers ? n_layers : all,
+        .hidden = large ? 3072 : 2048,
         .vocab = 248320,
         .max_position = 262144,
         .rms_eps = 1e-6,
-        .n_heads = 16,
+        .n_heads = large ? 32 : 16,
         .n_kv_heads = 2,
         .head_dim = 256,
         .rotary_dim = 64,
         .rope_theta = 1e7,
         .lin_k_heads = 16,
-        .lin_v_heads = 32,
+        .lin_v_heads = large ? 64 : 32,
         .lin_k_dim = 128,
         .lin_v_dim = 128,
         .conv_kernel = 4,
         .n_experts = 256,
         .experts_per_tok = 8,
-        .moe_inter = 512,
-        .shared_inter = 512,
+        .moe_inter = large ? 1024 : 512,
+        .shared_inter = large ? 1024 : 512,
         .mtp_layers = 1,
         .cast = DT_BF16,
     };
@@ -282,7 +284,7 @@ static bool make_types(struct synth *s)
     return true;
 }
 
-/* Counts, maps, lays out, fills. */
+/* Lays out, maps, lays out again, fills. */
 static bool make(struct synth *s, struct pool *pool)
 {
     struct maker k = {.s = s};
@@ -301,16 +303,52 @@ static bool make(struct synth *s, struct pool *pool)
     return ok;
 }
 
+/* A shape without memory for its matrices yet. */
+static struct synth *begin(const struct config *shape, double overlap, struct alula_error *e)
+{
+    if (!check_shape(shape, overlap, e)) return NULL;
+    struct synth *s = mem_zalloc(1, sizeof *s);
+    if (s) {
+        s->config = *shape;
+        s->weights.config = &s->config;
+        s->expert_step = (int)lrint((1 - overlap) * shape->experts_per_tok);
+    }
+    if (s && make_types(s)) return s;
+    synth_free(s);
+    err_set(e, ALULA_NOMEM, "no memory for a synthetic model");
+    return NULL;
+}
+
+bool synth_plan(struct synth **ret, const struct config *shape, struct alula_error *e)
+{
+    struct synth *s = begin(shape, 0, e);
+    if (!s) return false;
+    struct maker k = {.s = s};
+    make_all(&k);
+    s->map_bytes = k.used;
+    if (k.failed) {
+        synth_free(s);
+        return err_set(e, ALULA_NOMEM, "no memory for a synthetic model");
+    }
+    *ret = s;
+    return true;
+}
+
+bool synth_bytes(size_t *ret, const struct config *shape, struct alula_error *e)
+{
+    struct synth *s;
+    if (!synth_plan(&s, shape, e)) return false;
+    *ret = s->map_bytes;
+    synth_free(s);
+    return true;
+}
+
 bool synth_create(struct synth **ret, const struct config *shape, double expert_overlap, struct pool *pool,
                   struct alula_error *e)
 {
-    if (!check_shape(shape, expert_overlap, e)) return false;
-    struct synth *s = mem_zalloc(1, sizeof *s);
-    if (!s) return err_set(e, ALULA_NOMEM, "no memory for a synthetic model");
-    s->config = *shape;
-    s->weights.config = &s->config;
-    s->expert_step = (int)lrint((1 - expert_overlap) * shape->experts_per_tok);
-    if (!make_types(s) || !make(s, pool)) {
+    struct synth *s = begin(shape, expert_overlap, e);
+    if (!s) return false;
+    if (!make(s, pool)) {
         size_t bytes = s->map_bytes;
         synth_free(s);
         return err_set(e, ALULA_NOMEM, "no memory for a synthetic model of %zu MB", bytes / 1000000);

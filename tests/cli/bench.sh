@@ -24,11 +24,19 @@ expect 0 bench "$dir/forged" --rounds 1 --threads 1 --profile
 prints 'delta rule'
 prints 'waiting'
 
+expect 0 bench "$dir/forged" --rounds 1 --threads 1 --csv "$dir/b.csv" --plot "$dir/b.svg"
+prints 'first token after'
+prints 'simulated'
+grep -q '^verify,4,1,' "$dir/b.csv" || fail "no verification of four rows: $(cat "$dir/b.csv")"
+grep -q '</svg>' "$dir/b.svg" || fail 'the picture has no end'
+expect 1 bench "$dir/forged" --rounds 1 --threads 1 --csv "$dir/nothing/b.csv"
+
 expect 2 bench
 says '--synthetic'
 expect 2 bench models/tiny-trunk --layers 3
 says '--layers'
 expect 2 bench --synthetic gpt
+says 'qwen3.5-122b-a10b'
 says 'qwen3.5-35b-a3b'
 expect 2 bench "$dir/forged" --acceptance .5,x
 says '.5,x'
