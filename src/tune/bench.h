@@ -22,9 +22,9 @@ struct bench_options {
     int n_threads; /* 0 = the CPUs that this process may use */
     int rounds;    /* 1 to BENCH_ROUNDS_MAX */
     bool exact;
-    bool profile; /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
-    /* Bits 1 << kind of what is measured beside the read limit and plain decoding; 0 = all. */
-    unsigned kinds;
+    bool profile;    /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
+    bool sample;     /* only plain decoding, verification of 4 rows and a draft step */
+    double budget_s; /* no further round begins after so long; 0 = never mind */
     int draft_vocab; /* tokens that drafts come from; 0 = all */
     double step_s;   /* a job repeats its step for so long each round, at least once */
     size_t

@@ -13,6 +13,7 @@
 #define SAMPLE_EXPERTS 64 /* a quarter: a step uses as many of them, and they still fit no cache */
 #define ROUNDS         7  /* short and many: a slow moment of the machine hits all kinds of steps alike */
 #define STEP_S         0.03
+#define BUDGET_S       6
 #define BESIDE         ((size_t)400 << 20) /* activations, tokenizer, the program */
 
 static double bytes_of_token(const struct weights *w, int rows)
@@ -89,7 +90,8 @@ bool doctor_run(struct doctor *ret, int n_threads, bool (*progress)(void *arg, i
     o.rounds = ROUNDS;
     o.step_s = STEP_S;
     o.read_bytes = (size_t)1 << 28;
-    o.kinds = 1u << BENCH_VERIFY | 1u << BENCH_DRAFT;
+    o.sample = true;
+    o.budget_s = BUDGET_S;
     o.progress = progress;
     o.arg = arg;
     if (!whole(&d, &model, e)) return false;

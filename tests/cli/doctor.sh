@@ -15,12 +15,11 @@ next=$(sed -n 's/^ *alula \(bench .*\)/\1/p' "$dir/out" | head -n 1)
 # shellcheck disable=SC2086 # words
 expect 0 $next --help
 
-expect 0 doctor --threads 1 --cpu scalar --json
+expect 0 doctor --threads 1 --json
 for key in machine cpu cpus memory_bytes available_bytes limit_bytes instruction_sets kernels threads read_gbs read_gbs_min \
     estimate plain_tok_s mtp_tok_s acceptance plain_bound_share needed_bytes fits; do
     prints "\"$key\":"
 done
-prints '"kernels": "scalar"'
 
 expect 2 doctor --threads 0
 says '--threads'
