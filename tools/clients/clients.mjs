@@ -39,10 +39,10 @@ async function openaiChat() {
   const format = { type: "json_schema", json_schema: { name: "n", strict: true, schema: parameters } };
   const parsed = await o.chat.completions.parse({ model: "x", messages: hello, response_format: format, max_tokens: 200 });
   check("node openai: json_schema", typeof parsed.choices[0].message.parsed.city === "string", parsed);
-  const response = await o.responses.create({ model: "x", input: "Hello", max_output_tokens: 12 });
+  const response = await o.responses.create({ model: "x", input: "Hello", reasoning: { effort: "none" }, max_output_tokens: 12 });
   check("node openai: a response", response.output_text.length > 0, response);
   let streamed = "";
-  for await (const event of await o.responses.create({ model: "x", input: "Hello", max_output_tokens: 12, stream: true }))
+  for await (const event of await o.responses.create({ model: "x", input: "Hello", reasoning: { effort: "none" }, max_output_tokens: 12, stream: true }))
     if (event.type === "response.output_text.delta") streamed += event.delta;
   check("node openai: a streamed response", streamed === response.output_text, streamed);
 }

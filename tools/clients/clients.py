@@ -104,9 +104,9 @@ def openai_others():
     check("openai: a prompt is scored", all(v < 0 for v in r.choices[0].logprobs.token_logprobs[1:]) and r.usage.completion_tokens == 0, r)
     text = "".join(c.choices[0].text for c in o.completions.create(model="x", prompt="Once upon a time", max_tokens=8, stream=True) if c.choices)
     check("openai: completions as a stream", text == o.completions.create(model="x", prompt="Once upon a time", max_tokens=8).choices[0].text, text)
-    r = o.responses.create(model="x", input="Hello", instructions="Be brief.", max_output_tokens=12)
+    r = o.responses.create(model="x", input="Hello", instructions="Be brief.", max_output_tokens=12, reasoning={"effort": "none"})
     check("openai: a response", r.output_text and r.status in ("completed", "incomplete") and r.usage.output_tokens > 0, r)
-    with o.responses.stream(model="x", input="Hello", instructions="Be brief.", max_output_tokens=12) as stream:
+    with o.responses.stream(model="x", input="Hello", instructions="Be brief.", max_output_tokens=12, reasoning={"effort": "none"}) as stream:
         text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         check("openai: a streamed response", text == stream.get_final_response().output_text == r.output_text, text)
     tool = {"type": "function", "strict": True, **TOOL}
@@ -138,7 +138,7 @@ def abort():
 
 
 def anthropic_messages():
-    r = a.messages.create(model="x", max_tokens=24, system="Be brief.", messages=HELLO)
+    r = a.messages.create(model="x", max_tokens=24, system="Be brief.", messages=HELLO, extra_body={"temperature": 0})
     text = r.content[0].text
     check("anthropic: a message", text and r.stop_reason in ("end_turn", "max_tokens") and r.usage.output_tokens > 0, r)
     with a.messages.stream(model="x", max_tokens=24, system="Be brief.", messages=HELLO, extra_body={"temperature": 0}) as stream:
@@ -168,7 +168,7 @@ def langchain():
     whole = model.invoke(talk)
     check("langchain: invoke", whole.content and whole.usage_metadata["output_tokens"] > 0, whole)
     check("langchain: stream", "".join(chunk.content for chunk in model.stream(talk)) == whole.content)
-    calls = model.bind(max_tokens=200).bind_tools([{"type": "function", "function": TOOL}], tool_choice="required").invoke(talk).tool_calls
+    calls = model.bind_tools([{"type": "function", "function": TOOL}], tool_choice="required", max_tokens=200).invoke(talk).tool_calls
     jsonschema.validate(calls[0]["args"], TOOL["parameters"])
     check("langchain: bind_tools", calls[0]["name"] == "get_weather")
     person = ChatOpenAI(base_url=f"{url}/v1", api_key=key, model="x", temperature=0, max_tokens=300).with_structured_output({"title": "Person", **SCHEMA}, method="json_schema").invoke(talk)
