@@ -200,9 +200,11 @@ struct alula_step {
     /* New text: whole characters, special tokens left out, nothing held that may begin a stop text. */
     const char *text; /* [text_len], NUL-terminated */
     size_t text_len;
-    int n_drafted, n_accepted;
-    int n_read; /* tokens of its prompt that a batch's step read */
+    const size_t *text_ends;   /* [n_tokens] bytes of text once that token was taken */
+    int n_drafted, n_accepted; /* the first n_accepted tokens were drafts, a stop may cut among them */
+    int n_read;                /* tokens of its prompt that a batch's step read */
     enum alula_finish finish;
+    int stop; /* of ALULA_STOP: index of the stop text, or -1 for a stop id */
 };
 /* One cycle: draft, verify, accept; gives 1 to depth+1 tokens, the first step after a prompt one. Allocates
  * nothing. A failed step (a mask that allows nothing, a model that gives no finite logit) changes nothing. */

@@ -32,6 +32,7 @@ struct answer {
     char text[TEXT_MAX];
     size_t len;
     enum alula_finish finish;
+    int stop;
 };
 
 static struct alula_session *session_open(const struct alula_engine *g, struct alula_session_options o)
@@ -61,6 +62,9 @@ static void finish_answer(struct alula_session *s, struct answer *a)
         assert_ok(alula_session_step(s, &step, &e), e);
         assert_int_equal(mem_count(), before);
         assert_int_equal(utf8_valid_len(step.text, step.text_len), step.text_len);
+        for (int i = 0; i < step.n_tokens; i++) /* each token's text ends where the next one's begins */
+            assert_true(step.text_ends[i] >= (i ? step.text_ends[i - 1] : 0) &&
+                        step.text_ends[i] <= step.text_len);
         assert_true(a->len + step.text_len < TEXT_MAX && a->n + step.n_tokens <= 1024);
         memcpy(a->tokens + a->n, step.tokens, (size_t)step.n_tokens * sizeof *step.tokens);
         memcpy(a->text + a->len, step.text, step.text_len);
@@ -69,6 +73,7 @@ static void finish_answer(struct alula_session *s, struct answer *a)
     } while (step.finish == ALULA_RUNNING);
     a->text[a->len] = '\0';
     a->finish = step.finish;
+    a->stop = step.stop;
 }
 
 static void answer(const struct alula_engine *g, struct alula_session_options o, const int32_t *ids, size_t n,
@@ -239,6 +244,7 @@ static void test_stop_text_ends_at_the_right_byte(void **state)
             for (int depth = 0; depth <= 6; depth += 3) {
                 dictated(text, stops, 2, depth, &a);
                 assert_int_equal(a.finish, ALULA_STOP);
+                assert_int_equal(a.stop, 1);
                 assert_int_equal(a.len, want);
                 assert_memory_equal(a.text, text, want);
                 if (tokens >= 0) assert_int_equal(a.n, tokens);
@@ -283,6 +289,7 @@ static void test_stop_ids(void **state)
             prompt(s, ids, n);
             finish_answer(s, &a);
             assert_int_equal(a.finish, ALULA_STOP);
+            assert_int_equal(a.stop, -1);
             assert_int_equal(a.n, want - 1);
             const int32_t *all = alula_session_tokens(s, &said);
             assert_int_equal(said, n + want);

@@ -50,6 +50,7 @@ struct alula_session {
     struct stops *stops;
     struct detok detok;
     struct buf piece, text; /* of one token, of one step */
+    size_t text_ends[ALULA_DEPTH_MAX + 1];
     int max_tokens;
     bool ignore_stop_ids;
     bool reading;             /* a prompt has begun that is not read to its end */

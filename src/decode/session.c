@@ -286,6 +286,7 @@ static int take_tokens(struct alula_session *s, const struct cycle *c, int room,
         } else {
             step->n_tokens = n;
             if (put_text(s, id)) step->finish = ALULA_STOP;
+            s->text_ends[n - 1] = s->text.len;
         }
     }
     if (step->finish == ALULA_RUNNING && n == room) {
@@ -338,6 +339,8 @@ static void take_answer(struct alula_session *s, double seconds, struct alula_st
     step->n_accepted = c->n_accepted;
     step->text = s->text.data ? s->text.data : "";
     step->text_len = s->text.len;
+    step->text_ends = s->text_ends;
+    step->stop = step->finish == ALULA_STOP ? stops_found(s->stops) : -1;
     s->answering = step->finish == ALULA_RUNNING;
     s->stats.tokens += step->n_tokens;
     for (int i = 0; i < step->n_tokens; i++)

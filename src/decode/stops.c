@@ -21,6 +21,7 @@ struct stop {
 struct stops {
     struct stop stop[STOPS_MAX];
     int n;
+    int found; /* index of the text that is complete, or -1 */
 };
 
 static void find_borders(struct stop *s)
@@ -54,6 +55,7 @@ bool stops_create(struct stops **ret, const char *const *texts, int n, struct al
         return err_set(e, ALULA_LIMIT, "%d stop texts, at most %d are taken", n, STOPS_MAX);
     struct stops *s = mem_zalloc(1, sizeof *s);
     if (!s) return err_set(e, ALULA_NOMEM, "no memory for stop texts");
+    s->found = -1;
     while (s->n < n) {
         if (add(s, texts[s->n], e)) continue;
         stops_free(s);
@@ -76,17 +78,18 @@ void stops_free(struct stops *s)
 void stops_reset(struct stops *s)
 {
     for (int i = 0; i < s->n; i++) s->stop[i].at = 0;
+    s->found = -1;
 }
 
-/* Moves every automaton over c. Returns the length of the longest stop text that c completes, or 0. */
+/* Moves every automaton over c. Returns the index of the longest stop text that c completes, or -1. */
 static int advance(struct stops *s, char c)
 {
-    int complete = 0;
+    int complete = -1;
     for (int i = 0; i < s->n; i++) {
         struct stop *t = &s->stop[i];
         while (t->at > 0 && t->text[t->at] != c) t->at = t->fail[t->at - 1];
         if (t->text[t->at] == c) t->at++;
-        if (t->at == t->len && t->len > complete) complete = t->len;
+        if (t->at == t->len && (complete < 0 || t->len > s->stop[complete].len)) complete = i;
     }
     return complete;
 }
@@ -105,10 +108,11 @@ bool stops_put(struct stops *s, const char *text, size_t len, struct buf *out)
     for (size_t i = 0; i < len; i++) {
         buf_byte(out, (unsigned char)text[i]);
         int complete = advance(s, text[i]);
-        if (complete) {
-            out->len -= (size_t)complete;
+        if (complete >= 0) {
+            out->len -= (size_t)s->stop[complete].len;
             out->data[out->len] = 0;
             stops_reset(s);
+            s->found = complete;
             return true;
         }
     }
@@ -119,6 +123,8 @@ bool stops_put(struct stops *s, const char *text, size_t len, struct buf *out)
     }
     return false;
 }
+
+int stops_found(const struct stops *s) { return s->found; }
 
 void stops_end(struct stops *s, struct buf *out)
 {

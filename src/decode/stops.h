@@ -20,6 +20,8 @@ void stops_reset(struct stops *s);
 /* Takes len bytes of text; appends to out what may be shown (len + STOPS_LEN_MAX bytes at most). true: a
  * stop text is complete, out ends right before it, and what follows it was dropped. */
 bool stops_put(struct stops *s, const char *text, size_t len, struct buf *out);
+/* Which text that was, by its index; -1 = none is complete. */
+int stops_found(const struct stops *s);
 /* The stream ended without a stop: appends what was held. */
 void stops_end(struct stops *s, struct buf *out);
 

@@ -158,6 +158,14 @@ static bool read_stream_options(const json_t *body, bool *ret, struct alula_erro
            (!options || json_get_bool_or(options, "include_usage", false, ret, "stream_options", e));
 }
 
+/* "alula": {"trace": true}, alula's own field. */
+static bool read_own(struct request *r, const json_t *body, struct alula_error *e)
+{
+    json_t *own;
+    return request_member(body, "alula", JSON_OBJECT, &own, WHAT, e) &&
+           (!own || json_get_bool_or(own, "trace", false, &r->trace, "alula", e));
+}
+
 static bool chat_read(struct request *r, const json_t *body, struct alula_error *e)
 {
     bool usage;
@@ -165,8 +173,8 @@ static bool chat_read(struct request *r, const json_t *body, struct alula_error 
     if (!r->conversation) return no_memory(e);
     return request_read_common(r, body, e) && read_limits(r, body, e) &&
            request_read_stops(r, body, "stop", e) && read_stream_options(body, &usage, e) &&
-           request_read_thinking(r, body, e) && read_messages(r, body, e) && read_tools(r, body, e) &&
-           read_format(r, body, e);
+           read_own(r, body, e) && request_read_thinking(r, body, e) && read_messages(r, body, e) &&
+           read_tools(r, body, e) && read_format(r, body, e);
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
@@ -274,11 +282,12 @@ static void begin_chunk(struct reply *r, int choice, const struct buf *delta, st
     if (delta->failed) chunk->failed = true;
 }
 
-static void send_delta(struct reply *r, int choice, struct buf *delta, struct buf *out)
+static void send_delta(struct reply *r, int choice, struct buf *delta, bool drafted, struct buf *out)
 {
     struct buf chunk = {0};
     begin_chunk(r, choice, delta, &chunk);
     buf_str(&chunk, ", \"finish_reason\": null}]");
+    if (r->request->trace) buf_fmt(&chunk, ", \"alula\": {\"drafted\": %s}", drafted ? "true" : "false");
     end_chunk(r, &chunk, out);
     buf_free(delta);
 }
@@ -288,7 +297,7 @@ static void send_text(struct reply *r, const struct reply_event *event, struct b
     struct buf delta = {0};
     write_str(&delta, event->kind == REPLY_CONTENT ? "content" : "reasoning_content", event->text,
               event->len);
-    send_delta(r, event->choice, &delta, out);
+    send_delta(r, event->choice, &delta, event->drafted, out);
 }
 
 /* First who is called, then with what: clients that draw a call as it comes expect the two apart. */
@@ -300,11 +309,11 @@ static void send_call(struct reply *r, const struct reply_event *event, struct b
     buf_fmt(&delta, "\"tool_calls\": [{\"index\": %d, ", index);
     write_call(r, &c->calls[index], "", &delta);
     buf_byte(&delta, ']');
-    send_delta(r, event->choice, &delta, out);
+    send_delta(r, event->choice, &delta, false, out);
     buf_fmt(&delta, "\"tool_calls\": [{\"index\": %d, \"function\": {", index);
     write_str(&delta, "arguments", event->text, event->len);
     buf_str(&delta, "}}]");
-    send_delta(r, event->choice, &delta, out);
+    send_delta(r, event->choice, &delta, false, out);
 }
 
 /* The chunks that close each choice, then the usage if it was asked for; the last of all bears alula's own object. */
@@ -338,7 +347,7 @@ static void chat_stream(struct reply *r, const struct reply_event *event, struct
     case REPLY_START:
         for (int i = 0; i < r->n_choices; i++) {
             buf_str(&text, "\"role\": \"assistant\", \"content\": \"\"");
-            send_delta(r, i, &text, out);
+            send_delta(r, i, &text, false, out);
         }
         break;
     case REPLY_REASONING:

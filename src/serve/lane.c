@@ -69,8 +69,11 @@ static void emit(void *arg, const struct toolcall_event *event)
                                             [TOOLCALL_CALL] = REPLY_CALL};
     struct lane *lane = arg;
     if (lane->called) return;
-    tell(lane, (struct reply_event){
-                   .kind = kinds[event->kind], .text = event->text, .len = event->len, .name = event->name});
+    tell(lane, (struct reply_event){.kind = kinds[event->kind],
+                                    .text = event->text,
+                                    .len = event->len,
+                                    .name = event->name,
+                                    .drafted = lane->drafted});
     lane->called = event->kind == TOOLCALL_CALL && !lane->job->request.parallel_calls;
 }
 
@@ -180,33 +183,52 @@ static void note_end(struct lane *lane)
     }
 }
 
-static bool finish(struct lane *lane, enum alula_finish how)
+/* stop: index of the stop text that ended the answer, or -1. */
+static bool finish(struct lane *lane, enum alula_finish how, int stop)
 {
     const struct reply_choice *c = &lane->job->reply->choices[lane->choice];
     if (lane->reader && !toolcall_end(lane->reader, how == ALULA_STOP, &lane->error)) return false;
     tell(lane, (struct reply_event){.kind = REPLY_FINISH,
                                     .finish = c->n_calls          ? REPLY_CALLS
                                               : how == ALULA_STOP ? REPLY_STOP
-                                                                  : REPLY_LENGTH});
+                                                                  : REPLY_LENGTH,
+                                    .stop = stop >= 0 ? lane->job->request.stops[stop] : NULL});
     note_end(lane);
     keep(lane);
     lane_end(lane);
     return true;
 }
 
+static bool take_text(struct lane *lane, const char *text, size_t len)
+{
+    if (!len) return true;
+    if (lane->reader) return toolcall_feed(lane->reader, text, len, &lane->error);
+    tell(lane,
+         (struct reply_event){.kind = REPLY_CONTENT, .text = text, .len = len, .drafted = lane->drafted});
+    return true;
+}
+
+/* The step's text token by token, so that each piece is known to be a draft's or not. */
+static bool take_pieces(struct lane *lane, const struct alula_step *step)
+{
+    size_t begin = 0;
+    for (int i = 0; i < step->n_tokens; i++) {
+        lane->drafted = i < step->n_accepted;
+        if (!take_text(lane, step->text + begin, step->text_ends[i] - begin)) return false;
+        begin = step->text_ends[i];
+    }
+    return take_text(lane, step->text + begin, step->text_len - begin);
+}
+
 bool lane_take(struct lane *lane, const struct alula_step *step)
 {
     if (lane->state == LANE_READING) take_prompt(lane, step->n_read);
     if (lane->state == LANE_READING) return true;
-    if (lane->job->request.no_answer) return finish(lane, ALULA_LENGTH);
+    if (lane->job->request.no_answer) return finish(lane, ALULA_LENGTH, -1);
     count_tokens(lane, step);
-    if (step->text_len) {
-        if (!lane->reader)
-            tell(lane,
-                 (struct reply_event){.kind = REPLY_CONTENT, .text = step->text, .len = step->text_len});
-        else if (!toolcall_feed(lane->reader, step->text, step->text_len, &lane->error))
-            return false;
-    }
-    if (lane->called) return finish(lane, ALULA_STOP);
-    return step->finish == ALULA_RUNNING || finish(lane, step->finish);
+    bool ok =
+        lane->job->request.trace ? take_pieces(lane, step) : take_text(lane, step->text, step->text_len);
+    if (!ok) return false;
+    if (lane->called) return finish(lane, ALULA_STOP, -1);
+    return step->finish == ALULA_RUNNING || finish(lane, step->finish, step->stop);
 }

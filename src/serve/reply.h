@@ -39,6 +39,7 @@ struct reply_event {
     const char *text; /* [len] */
     size_t len;
     const char *name;
+    bool drafted; /* a draft that was accepted */
     /* rows [n_rows][request.logprobs]: the token itself, then its likeliest alternatives; fewer end with id -1 */
     const struct reply_logprob *rows;
     int n_rows;

@@ -45,6 +45,7 @@ struct request {
     int depth;         /* tokens drafted ahead, or ALULA_DEPTH_AUTO */
     int logprobs;      /* 0 = none, else 1 + alternatives of each token */
     bool score_prompt; /* logprobs of the prompt's own tokens as well */
+    bool trace;        /* a stream tells of each token whether it was drafted */
     bool echo;         /* the prompt's own text is the beginning of what is told */
     bool no_answer;    /* nothing is said; the prompt is read only if it is to be scored */
 

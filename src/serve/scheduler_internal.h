@@ -25,6 +25,7 @@ struct lane {
     size_t next_stop;        /* where reading pauses next, so that the cache can keep what is held there */
     size_t last_turn;        /* where the last whole turn of the prompt ends; 0 = nowhere */
     bool reasons;            /* the next token is part of the reasoning */
+    bool drafted;            /* the text that is being read now came from a draft */
     bool called;             /* the answer ends with the call that it made */
     struct alula_error error;
 };
