@@ -5,6 +5,7 @@
 # make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
 # make check-clients   the SDKs of OpenAI and Anthropic, LangChain, and the page in Chromium; skipped aloud likewise
 # make fuzz       libFuzzer on what strangers send, FUZZ_SECONDS=60 for each target; needs clang
+# make bench-gain  what drafting gains on kinds of text, and what it ought to gain
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
 # make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
@@ -128,7 +129,10 @@ check-kernels: $(B)/tests/test_kern $(B)/tests/test_kern_q8
 bench-kernels: $(B)/tools/bench_kernels
 	$(B)/tools/bench_kernels
 
-$(B)/tools/bench_kernels: $(B)/tools/bench_kernels.o $(B)/libalula.a
+bench-gain: all $(B)/tools/measure_gain
+	@tools/measure_gain.sh $(B)
+
+$(B)/tools/bench_kernels $(B)/tools/measure_gain: %: %.o $(B)/libalula.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 check-interop: all
@@ -164,5 +168,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-kernels demo deps lint format install clean
+.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-gain bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

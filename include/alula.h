@@ -221,6 +221,7 @@ struct alula_stats {
     int64_t cycles;                /* verifications */
     int64_t covered;               /* of tokens: those that the draft vocabulary holds */
     int64_t drafted[ALULA_DEPTH_MAX], tested[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
+    int64_t head_steps; /* those that led to a draft, and those whose offer was not worth verifying */
     double prefill_s, decode_s; /* wall seconds of the steps it took part in, others in them or not */
     double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */
 };

@@ -165,22 +165,23 @@ static void expect(const char *name, struct world w, double least_plain, double 
     }
 }
 
-/* Texts and heads made to defeat drafting: what is lost to trying stays below 2 %. */
+/* Texts and heads made to defeat drafting: what is lost to trying stays at 1 % of answers of
+ * 256 tokens and more. */
 static void test_never_far_below_plain(void **state)
 {
     (void)state;
     struct world hiccups = even(0, 0.1), slow = even(0.9, 0.8);
     hiccups.hiccups = true;
     slow.step = 1.5;
-    expect("never right", even(0, 0.1), 0.98, 0.98);
-    expect("never right, always sure", even(0, 0.95), 0.98, 0.98);
-    expect("seldom right", even(0.2, 0.5), 0.98, 0.98);
-    expect("not worth it", even(0.4, 0.5), 0.98, 0.95);
-    expect("dear rows", with_rows(even(0.5, 0.5), (double[])DEAR_ROWS), 0.98, 0.98);
-    expect("a slow head", slow, 0.98, 0.98);
-    expect("a machine with hiccups", hiccups, 0.98, 0.98);
-    expect("good and bad in turn, unsaid", mixed(0.95, 0.6, 0, 0.6, 20, 20), 0.98, 0.98);
-    expect("surest where it is wrong", mixed(0.95, 0.3, 0, 0.95, 30, 30), 0.98, 0.98);
+    expect("never right", even(0, 0.1), 0.99, 0.99);
+    expect("never right, always sure", even(0, 0.95), 0.99, 0.99);
+    expect("seldom right", even(0.2, 0.5), 0.99, 0.99);
+    expect("not worth it", even(0.4, 0.5), 0.99, 0.95);
+    expect("dear rows", with_rows(even(0.5, 0.5), (double[])DEAR_ROWS), 0.99, 0.99);
+    expect("a slow head", slow, 0.99, 0.99);
+    expect("a machine with hiccups", hiccups, 0.99, 0.99);
+    expect("good and bad in turn, unsaid", mixed(0.95, 0.6, 0, 0.6, 20, 20), 0.99, 0.99);
+    expect("surest where it is wrong", mixed(0.95, 0.3, 0, 0.95, 30, 30), 0.99, 0.99);
 }
 
 static void test_near_the_best_depth(void **state)
@@ -192,8 +193,9 @@ static void test_near_the_best_depth(void **state)
     expect("nearly always right", even(0.95, 0.9), 1.55, 0.9);
     expect("dear rows, but right", with_rows(even(0.95, 0.95), (double[])DEAR_ROWS), 1.0, 0.95);
     expect("hiccups", hiccups, 1.4, 0.94);
-    /* The second row costs much, the third and fourth nothing more: found only by looking past the second. */
-    expect("stepped rows", with_rows(even(0.8, 0.8), (double[])STEPPED_ROWS), 1.3, 0.87);
+    /* The second row costs much, the third and fourth nothing more: found only by looking past the second,
+     * and late, for a try that fails costs much. */
+    expect("stepped rows", with_rows(even(0.8, 0.8), (double[])STEPPED_ROWS), 1.1, 0.78);
 }
 
 /* A head that knows when it is right beats every fixed depth. */

@@ -10,6 +10,11 @@
 #define PROBE_SHARE 0.008 /* of the time goes to trying depths that seem worse than the best */
 #define PROBE_START 0.5   /* plain cycles that may be spent so from the start */
 #define PROBE_AGE   6     /* cycles before a depth is tried again */
+#define PROBE_SURE  0.4   /* a try ends where its drafts are less likely to survive than this */
+#define PLAIN_FIRST 3     /* plain cycles before the first draft: behind a prompt caches are cold */
+#define PLAIN_AGE   40    /* cycles after which one is plain, lest the comparison grows old */
+#define LOSS_SHARE  0.005 /* of the time may be lost to plain decoding, all told, */
+#define LOSS_START  0.7   /* and so many plain cycles */
 
 void depth_init(struct depth_policy *p, int depth)
 {
@@ -168,6 +173,20 @@ static int best_depth(struct depth_group *g)
     return best;
 }
 
+/* Is the account good for `seconds` that give no more tokens than a plain cycle? */
+static bool affords(const struct depth_group *g, double seconds)
+{
+    return seconds - rest_cost(g, g->n) <= g->lead;
+}
+
+/* For one more step of those who have joined, and the rows of what it offers. */
+static bool affords_step(const struct depth_group *g)
+{
+    double seconds = rest_cost(g, g->rows + g->joined) + draft_cost(g, g->n_steps, g->joined);
+    for (int i = 0; i < g->n_steps; i++) seconds += g->step_s[i];
+    return affords(g, seconds);
+}
+
 /* What is never tried is never known: of the depths that the budget can afford to try with one of the sequences, the
  * one that is longest untried for what it costs. */
 static void choose_probe(struct depth_group *g, int best)
@@ -182,7 +201,7 @@ static void choose_probe(struct depth_group *g, int best)
             if (d == best || p->age[d] < PROBE_AGE) continue;
             foresee(g, best, p, d, &tokens, &seconds);
             double loss = seconds - tokens / g->rate;
-            if (loss > g->budget || p->age[d] / loss <= most) continue;
+            if (loss > g->budget || p->age[d] / loss <= most || !affords(g, seconds)) continue;
             most = p->age[d] / loss;
             probe = p;
             depth = d;
@@ -206,7 +225,7 @@ void depth_begin(struct depth_group *g, struct depth_policy *const *policies, in
     g->n = g->rows = n;
     g->n_steps = 0;
     g->probing = false;
-    bool any = false;
+    bool any = false, plain = !g->least || g->rest[g->least].n < PLAIN_FIRST || g->plain_age >= PLAIN_AGE;
     for (int i = 0; i < n; i++) {
         struct depth_policy *p = policies[i];
         bool fixed = p->fixed != ALULA_DEPTH_AUTO;
@@ -214,11 +233,11 @@ void depth_begin(struct depth_group *g, struct depth_policy *const *policies, in
         p->n_accepted = -1;
         p->survival = 1;
         p->wants = true;
-        p->forced = fixed ? p->max : g->least ? -1 : 0;
+        p->forced = fixed ? p->max : plain ? 0 : -1;
         foresee_tokens(p);
         any = any || !fixed;
     }
-    if (any && g->least) choose_probe(g, best_depth(g));
+    if (any && !plain) choose_probe(g, best_depth(g));
 }
 
 /* Of those that join if others do, and so make it cheap for each, some may not join at that price, which makes it dearer
@@ -235,7 +254,8 @@ int depth_step(struct depth_group *g)
         g->joined = left;
         for (int i = 0; i < g->n; i++) {
             struct depth_policy *p = g->policies[i];
-            if (!p->wants || p->forced >= 0 || prospect(g, p, p->n, p->survival, g->rows) > 0) continue;
+            if (!p->wants || p->forced >= 0) continue;
+            if (affords_step(g) && prospect(g, p, p->n, p->survival, g->rows) > 0) continue;
             p->wants = false;
             left--;
         }
@@ -248,8 +268,10 @@ bool depth_takes(const struct depth_group *g, struct depth_policy *p, double con
 {
     const struct depth_rate *known = &p->by_confidence[p->n > 0][bucket(confidence)];
     double s = p->survival * estimate(known->hits, known->trials, confidence);
-    if (p->forced < 0 &&
-        s + prospect(g, p, p->n + 1, s, g->rows + g->joined) <= g->rate * row_share(g, g->rows)) {
+    bool pays = p->forced < 0
+                    ? s + prospect(g, p, p->n + 1, s, g->rows + g->joined) > g->rate * row_share(g, g->rows)
+                    : p->fixed != ALULA_DEPTH_AUTO || s >= PROBE_SURE;
+    if (!pays) {
         depth_stop(p);
         return false;
     }
@@ -282,11 +304,23 @@ static void learn_rates(struct depth_policy *p)
 
 static void learn_costs(struct depth_group *g, double rest_s)
 {
-    if (!g->least) g->budget = PROBE_START * rest_s;
+    if (!g->least) {
+        g->budget = PROBE_START * rest_s;
+        g->lead = LOSS_START * rest_s;
+    }
     if (!g->least || g->rows < g->least) g->least = g->rows;
     if (g->rows > g->most) g->most = g->rows;
     cost_add(&g->rest[g->rows], rest_s);
     for (int i = 0; i < g->n_steps; i++) cost_add(&g->draft[i > 0][g->joined_in[i]], g->step_s[i]);
+}
+
+/* By typical costs: a hiccup of the machine is nobody's loss. */
+static void settle_account(struct depth_group *g, double tokens)
+{
+    double seconds = g->rest[g->rows].typical;
+    for (int i = 0; i < g->n_steps; i++) seconds += g->draft[i > 0][g->joined_in[i]].typical;
+    g->lead += LOSS_SHARE * seconds + tokens * rest_cost(g, g->n) / g->n - seconds;
+    g->plain_age = g->rows == g->n ? 0 : g->plain_age + 1;
 }
 
 void depth_end(struct depth_group *g, double rest_s, bool paid)
@@ -301,6 +335,7 @@ void depth_end(struct depth_group *g, double rest_s, bool paid)
     if (!paid) return;
     for (int i = 0; i < g->n_steps; i++) seconds += g->step_s[i];
     learn_costs(g, rest_s);
+    settle_account(g, tokens);
     /* A probe that pays refunds itself, so the next may follow at once. */
     double most = 2 * rest_cost(g, g->n);
     g->budget += PROBE_SHARE * seconds;

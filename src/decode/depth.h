@@ -6,6 +6,9 @@
  * than r times what it costs. Acceptance is a running estimate by depth and by the head's own confidence;
  * costs are running medians of what was measured here, at the context length of now.
  *
+ * Estimates err, and a text can be made to mislead them. So there is an account of what drafting has gained over plain
+ * decoding: no cycle may risk more than what was gained, a share of the time, and a small advance.
+ *
  * Sequences that decode together share steps and verification. What a draft adds is its sequence's own; what it
  * costs hangs on all of them: r is the rate of the whole group, a step is paid by those who take part in it in
  * equal shares, and a row costs what the next rows of all of them would, on average. A group of one is the case
@@ -61,6 +64,8 @@ struct depth_group {
     struct depth_cost rest[DEPTH_ROWS + 1]; /* all but drafting, by rows verified */
     int least, most;                        /* rows that were measured; 0 = none yet */
     double budget;                          /* seconds that may be spent on trying what seems worse */
+    double lead;                            /* seconds before plain decoding, and what may be lost to it */
+    int plain_age;                          /* cycles since one without drafts */
     /* the cycle */
     struct depth_policy *const *policies; /* [n] */
     int n;

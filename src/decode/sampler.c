@@ -340,10 +340,10 @@ double sampler_confidence(const float *logits, int vocab)
 {
     int at = sampler_best(logits, vocab);
     if (!(logits[at] > -INFINITY)) return 0;
-    /* What is e^-12 below the top adds next to nothing and is most of the vocabulary. */
+    /* What is e^-6 below the top is most of the vocabulary and would cost more than it says. */
     double total = 0;
     for (int i = 0; i < vocab; i++)
-        if (logits[i] > logits[at] - 12) total += exp((double)logits[i] - logits[at]);
+        if (logits[i] > logits[at] - 6) total += exp((double)logits[i] - logits[at]);
     return 1 / total;
 }
 

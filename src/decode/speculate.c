@@ -127,6 +127,7 @@ bool speculator_accept(struct speculator *s, struct alula_error *e)
     s->depth.n_accepted = c->n_accepted;
     for (int i = 0; i < c->n_drafted; i++) s->stats.drafted[i]++;
     s->stats.cycles++;
+    s->stats.head_steps += s->depth.n_steps;
     return true;
 }
 
