@@ -18,13 +18,16 @@
 #include "serve/http.h"
 #include "serve/listen.h"
 
-#define PORT_FIRST    8765
-#define PORT_TRIES    100
-#define PARALLEL      4
-#define QUEUE         64
-#define CACHE_MB      1024
-#define CONFIG_MAX    ((size_t)1 << 20)
-#define DRAIN_LOOK_MS 50
+#define PORT_FIRST 8765
+#define PORT_TRIES 100
+#define PARALLEL   4
+#define QUEUE      64
+#define CACHE_MB   1024
+#define CONFIG_MAX ((size_t)1 << 20)
+#define LAST_LOOKS 40 /* two seconds */
+
+static const struct timespec look = {.tv_nsec =
+                                         50 * 1000 * 1000}; /* between two looks at what is still to do */
 
 /* Numbers that were not given are -1, so that a file's can be told from the command line's. */
 struct start_options {
@@ -363,10 +366,15 @@ static bool start(struct running *r, const char *dir, struct alula_error *e)
            start_scheduler(r, dir, e) && start_http(r, e);
 }
 
-/* Requests end before connections, and those before what they stand on. */
+/* Requests end before connections, and those before what they stand on. Clients get a moment for their last bytes. */
 static void stop(struct running *r)
 {
+    struct scheduler_stats s = {.open = 1};
     if (r->scheduler) scheduler_stop(r->scheduler);
+    for (int i = 0; r->http && s.open && i < LAST_LOOKS; i++) {
+        if (i) nanosleep(&look, NULL);
+        scheduler_describe(r->scheduler, &s);
+    }
     http_stop(r->http);
     scheduler_free(r->scheduler);
     alula_engine_close(r->engine);
@@ -420,7 +428,6 @@ static void reopen_log(struct running *r)
 /* Until SIGTERM or SIGINT; then until the last request is done, or a second signal. */
 static void wait_for_end(struct running *r, const sigset_t *set)
 {
-    const struct timespec look = {.tv_nsec = DRAIN_LOOK_MS * 1000000L};
     struct scheduler_stats s;
     int number;
     while ((number = sigwaitinfo(set, NULL)) == SIGHUP || number < 0)

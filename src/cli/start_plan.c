@@ -51,7 +51,7 @@ bool start_plan_memory(const struct alula_engine *engine, const char *dir, int n
     uint64_t need = alula_session_bytes(engine, ctx, depth);
     if (need > memory && given >= 0)
         return err_set(e, ALULA_LIMIT,
-                       "option --memory: %.0f MB hold no session of %d tokens, which takes %.0f MB",
+                       "option --memory: found %.0f MB, but a session of %d tokens takes %.0f MB",
                        mb(memory), ctx, mb(need));
     if (need > memory)
         return err_set(
