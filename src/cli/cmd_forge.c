@@ -171,7 +171,7 @@ static bool look_ahead(const struct forge_options *fo, bool json, struct buf *ou
 
 static bool forge(struct forge_report *ret, const struct forge_options *fo, struct alula_error *e)
 {
-    struct verify_watch progress = {0};
+    struct verify_watch progress = {.unit = "B"};
     const struct watch watch = {verify_watch_tell, &progress};
     struct forge_options watched = *fo;
     watched.watch = &watch;

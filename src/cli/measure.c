@@ -8,7 +8,7 @@
 bool measure_artifact(struct verify *ret, const struct verify_options *vo, const struct measure_options *m,
                       struct alula_error *e)
 {
-    struct verify_watch progress = {0};
+    struct verify_watch progress = {.unit = "steps"};
     const struct watch watch = {verify_watch_tell, &progress};
     struct buf text;
     buf_init(&text, CLI_INPUT_MAX);

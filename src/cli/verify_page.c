@@ -167,7 +167,7 @@ bool verify_watch_tell(void *arg, const char *what, uint64_t done, uint64_t tota
         if (w->what) progress_end(&w->line);
         snprintf(w->held, sizeof w->held, "%s", what);
         w->what = w->held;
-        progress_start(&w->line, w->held, "steps", total);
+        progress_start(&w->line, w->held, w->unit, total);
     }
     progress_show(&w->line, done);
     return !term_stopped();

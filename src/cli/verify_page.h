@@ -7,9 +7,10 @@
 
 void verify_page(const struct verify *v, const char *dir, struct buf *out);
 
-/* A line of progress that starts anew with every part. Zero-initialised; verify_watch_tell is a watch's tell.
- * */
+/* A line of progress that starts anew with every part. Zero at first but for unit; verify_watch_tell is a
+ * watch's tell. */
 struct verify_watch {
+    const char *unit; /* of the steps: "B", "steps" */
     struct progress line;
     const char *what; /* the part under way, borrowed text compared by content */
     char held[64];
