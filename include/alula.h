@@ -206,8 +206,9 @@ struct alula_step {
     enum alula_finish finish;
     int stop; /* of ALULA_STOP: index of the stop text, or -1 for a stop id */
 };
-/* One cycle: draft, verify, accept; gives 1 to depth+1 tokens, the first step after a prompt one. Allocates
- * nothing. A failed step (a mask that allows nothing, a model that gives no finite logit) changes nothing. */
+/* One cycle: draft, verify, accept; gives 1 to depth+1 tokens (up to ALULA_DEPTH_MAX+1 where a mask leaves no choice), the
+ * first step after a prompt one. Allocates nothing, but for what a grammar keeps of a place where no session was before.
+ * A failed step (a mask that allows nothing, a model that gives no finite logit) changes nothing. */
 bool alula_session_step(struct alula_session *session, struct alula_step *ret, struct alula_error *e);
 
 /* Everything said so far, prompts and answers, stop ids included: what the next prompt continues. [*ret_n],
@@ -220,6 +221,7 @@ struct alula_stats {
     int64_t prompt_tokens, tokens; /* read; given, stop ids left out */
     int64_t cycles;                /* verifications */
     int64_t covered;               /* of tokens: those that the draft vocabulary holds */
+    int64_t free;                  /* accepted drafts for which a mask or grammar left no choice; not counted below */
     int64_t drafted[ALULA_DEPTH_MAX], tested[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
     int64_t head_steps; /* those that led to a draft, and those whose offer was not worth verifying */
     double prefill_s, decode_s; /* wall seconds of the steps it took part in, others in them or not */

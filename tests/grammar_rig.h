@@ -96,7 +96,8 @@ static inline bool reader_draw(struct reader *r, uint64_t *seed, size_t enough, 
         }
         if (!n) fail_msg("nothing can follow \"%.*s\"", (int)out->len, out->data);
         bool close = n_closing && out->len >= enough && rig_random(seed) % 4;
-        uint8_t byte = close ? closing[rig_random(seed) % (unsigned)n_closing] : bytes[rig_random(seed) % (unsigned)n];
+        uint8_t byte =
+            close ? closing[rig_random(seed) % (unsigned)n_closing] : bytes[rig_random(seed) % (unsigned)n];
         at = pushdown_step(&r->p, at, byte, true);
         buf_byte(out, byte);
     }

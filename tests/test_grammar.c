@@ -9,76 +9,139 @@ struct row {
 };
 
 static const struct row rows[] = {
-    {"{}", {"{}", "[1, \"a\", null]", "-0.5e+7", "\"\\ud83d\\ude00\""}, {"{ }", "[1,2]", "01", "\"\\ud83d\"", "\"\\x\"", "nul", "1.", "\"\t\""}},
+    {"{}",
+     {"{}", "[1, \"a\", null]", "-0.5e+7", "\"\\ud83d\\ude00\""},
+     {"{ }", "[1,2]", "01", "\"\\ud83d\"", "\"\\x\"", "nul", "1.", "\"\t\""}},
     {"true", {"null"}, {"none"}},
     {"{\"type\":\"null\"}", {"null"}, {"\"null\""}},
     {"{\"type\":\"boolean\"}", {"true", "false"}, {"True", "0"}},
-    {"{\"type\":\"integer\"}", {"0", "-1", "123456789012345678"}, {"1.0", "-0", "00", "1234567890123456789", "1e3"}},
+    {"{\"type\":\"integer\"}",
+     {"0", "-1", "123456789012345678"},
+     {"1.0", "-0", "00", "1234567890123456789", "1e3"}},
     {"{\"type\":\"number\"}", {"0", "1.5", "1e-9", "-0.0"}, {".5", "1.", "+1", "1e999"}},
-    {"{\"type\":\"string\"}", {"\"\"", "\"\xc3\xa4\xf0\x9f\x98\x80\"", "\"\\\"\\u00e4\\n\""}, {"\"\xc3\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\n\"", "\"", "\"\\u12\""}},
+    {"{\"type\":\"string\"}",
+     {"\"\"", "\"\xc3\xa4\xf0\x9f\x98\x80\"", "\"\\\"\\u00e4\\n\""},
+     {"\"\xc3\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\n\"", "\"", "\"\\u12\""}},
     {"{\"type\":[\"integer\",\"null\"]}", {"7", "null"}, {"true", "1.5"}},
     /* numbers, digit by digit */
-    {"{\"type\":\"integer\",\"minimum\":-12,\"maximum\":107}", {"-12", "-9", "0", "99", "100", "107"}, {"-13", "-20", "108", "110", "1000", "-0"}},
+    {"{\"type\":\"integer\",\"minimum\":-12,\"maximum\":107}",
+     {"-12", "-9", "0", "99", "100", "107"},
+     {"-13", "-20", "108", "110", "1000", "-0"}},
     {"{\"type\":\"integer\",\"exclusiveMinimum\":9,\"exclusiveMaximum\":11}", {"10"}, {"9", "11"}},
     {"{\"type\":\"integer\",\"minimum\":0.5,\"maximum\":2.5}", {"1", "2"}, {"0", "3"}},
     {"{\"type\":\"integer\",\"maximum\":-99}", {"-99", "-100", "-1000"}, {"-98", "-9", "0"}},
     {"{\"type\":\"integer\",\"minimum\":98}", {"98", "100", "999999999999999999"}, {"97", "9"}},
-    {"{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":10,\"maximum\":30}", {"14", "21", "28"}, {"7", "15", "35"}},
-    {"{\"type\":\"number\",\"minimum\":0,\"maximum\":1}", {"0", "0.0", "1", "1.00", "0.999"}, {"1.01", "-0.5", "2"}},
-    {"{\"type\":\"number\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":0.3}", {"0.01", "0.299", "0.1"}, {"0", "0.0", "0.3", "0.30", "0.31"}},
-    {"{\"type\":\"number\",\"minimum\":-273.15,\"maximum\":-0.5}", {"-273.15", "-273.1", "-0.5", "-0.50", "-1"}, {"-273.16", "-0.49", "0", "-274"}},
-    {"{\"type\":\"number\",\"minimum\":1e3,\"maximum\":1.5e+3}", {"1000", "1499.9", "1500.0"}, {"999.9", "1500.1", "100"}},
+    {"{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":10,\"maximum\":30}",
+     {"14", "21", "28"},
+     {"7", "15", "35"}},
+    {"{\"type\":\"number\",\"minimum\":0,\"maximum\":1}",
+     {"0", "0.0", "1", "1.00", "0.999"},
+     {"1.01", "-0.5", "2"}},
+    {"{\"type\":\"number\",\"exclusiveMinimum\":0,\"exclusiveMaximum\":0.3}",
+     {"0.01", "0.299", "0.1"},
+     {"0", "0.0", "0.3", "0.30", "0.31"}},
+    {"{\"type\":\"number\",\"minimum\":-273.15,\"maximum\":-0.5}",
+     {"-273.15", "-273.1", "-0.5", "-0.50", "-1"},
+     {"-273.16", "-0.49", "0", "-274"}},
+    {"{\"type\":\"number\",\"minimum\":1e3,\"maximum\":1.5e+3}",
+     {"1000", "1499.9", "1500.0"},
+     {"999.9", "1500.1", "100"}},
     {"{\"type\":\"number\",\"maximum\":1e300}", {"999999999999999", "-1.5"}, {"1e400"}},
     /* strings */
-    {"{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}", {"\"ab\"", "\"\xc3\xa4\xc3\xa4\xc3\xa4\"", "\"\\u00e4\\n\""}, {"\"a\"", "\"abcd\"", "\"\""}},
-    {"{\"type\":\"string\",\"pattern\":\"^a[0-9]{2,3}(b|c)?$\"}", {"\"a12\"", "\"a123c\""}, {"\"a1\"", "\"a1234\"", "\"xa12\""}},
+    {"{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
+     {"\"ab\"", "\"\xc3\xa4\xc3\xa4\xc3\xa4\"", "\"\\u00e4\\n\""},
+     {"\"a\"", "\"abcd\"", "\"\""}},
+    {"{\"type\":\"string\",\"pattern\":\"^a[0-9]{2,3}(b|c)?$\"}",
+     {"\"a12\"", "\"a123c\""},
+     {"\"a1\"", "\"a1234\"", "\"xa12\""}},
     {"{\"type\":\"string\",\"pattern\":\"b+\"}", {"\"b\"", "\"abba\""}, {"\"\"", "\"aaa\""}},
-    {"{\"type\":\"string\",\"pattern\":\"^\\\\w+\\\\s\\\\d{4}$\"}", {"\"May 2024\"", "\"a\\t0000\""}, {"\"May2024\"", "\"\xc3\xa4 2024\""}},
-    {"{\"type\":\"string\",\"pattern\":\"^[^a-z\\\\x22]$\"}", {"\"A\"", "\"\xe2\x82\xac\"", "\"\\\\\"", "\"\\u0000\""}, {"\"a\"", "\"\\\"\""}},
+    {"{\"type\":\"string\",\"pattern\":\"^\\\\w+\\\\s\\\\d{4}$\"}",
+     {"\"May 2024\"", "\"a\\t0000\""},
+     {"\"May2024\"", "\"\xc3\xa4 2024\""}},
+    {"{\"type\":\"string\",\"pattern\":\"^[^a-z\\\\x22]$\"}",
+     {"\"A\"", "\"\xe2\x82\xac\"", "\"\\\\\"", "\"\\u0000\""},
+     {"\"a\"", "\"\\\"\""}},
     {"{\"type\":\"string\",\"pattern\":\"^a|b$\"}", {"\"ax\"", "\"xb\""}, {"\"xa\"", "\"bx\""}},
     {"{\"type\":\"string\",\"pattern\":\"^(a|)(x*)*$\"}", {"\"\"", "\"axx\""}, {"\"b\""}},
-    {"{\"type\":\"string\",\"format\":\"date\"}", {"\"2024-02-28\"", "\"1999-12-31\""}, {"\"2024-02-30\"", "\"2024-13-01\"", "\"2024-04-31\"", "\"2024-00-10\""}},
-    {"{\"type\":\"string\",\"format\":\"date-time\"}", {"\"2024-02-28T23:59:59Z\"", "\"2024-02-28T00:00:00.123+02:00\""}, {"\"2024-02-28\"", "\"2024-02-28T24:00:00Z\""}},
-    {"{\"type\":\"string\",\"format\":\"ipv4\"}", {"\"255.0.10.199\""}, {"\"256.0.0.1\"", "\"01.0.0.1\"", "\"1.2.3\""}},
-    {"{\"type\":\"string\",\"format\":\"uuid\"}", {"\"123e4567-e89b-12d3-a456-426614174000\""}, {"\"123e4567\""}},
-    {"{\"type\":\"string\",\"format\":\"email\"}", {"\"a.b@example.org\""}, {"\"a@b\"", "\"@example.org\"", "\"a..b@example.org\""}},
-    {"{\"type\":\"string\",\"format\":\"hostname\"}", {"\"www.example.org\"", "\"a-b\""}, {"\"-a\"", "\"a.\""}},
+    {"{\"type\":\"string\",\"format\":\"date\"}",
+     {"\"2024-02-28\"", "\"1999-12-31\""},
+     {"\"2024-02-30\"", "\"2024-13-01\"", "\"2024-04-31\"", "\"2024-00-10\""}},
+    {"{\"type\":\"string\",\"format\":\"date-time\"}",
+     {"\"2024-02-28T23:59:59Z\"", "\"2024-02-28T00:00:00.123+02:00\""},
+     {"\"2024-02-28\"", "\"2024-02-28T24:00:00Z\""}},
+    {"{\"type\":\"string\",\"format\":\"ipv4\"}",
+     {"\"255.0.10.199\""},
+     {"\"256.0.0.1\"", "\"01.0.0.1\"", "\"1.2.3\""}},
+    {"{\"type\":\"string\",\"format\":\"uuid\"}",
+     {"\"123e4567-e89b-12d3-a456-426614174000\""},
+     {"\"123e4567\""}},
+    {"{\"type\":\"string\",\"format\":\"email\"}",
+     {"\"a.b@example.org\""},
+     {"\"a@b\"", "\"@example.org\"", "\"a..b@example.org\""}},
+    {"{\"type\":\"string\",\"format\":\"hostname\"}",
+     {"\"www.example.org\"", "\"a-b\""},
+     {"\"-a\"", "\"a.\""}},
     /* constants */
-    {"{\"enum\":[\"small\",\"smart\",\"s\",3,null,{\"a\":[1.5]}]}", {"\"small\"", "\"s\"", "3", "null", "{\"a\": [1.5]}"}, {"\"sma\"", "30", "{\"a\":[1.5]}"}},
+    {"{\"enum\":[\"small\",\"smart\",\"s\",3,null,{\"a\":[1.5]}]}",
+     {"\"small\"", "\"s\"", "3", "null", "{\"a\": [1.5]}"},
+     {"\"sma\"", "30", "{\"a\":[1.5]}"}},
     {"{\"const\":\"\xc3\xa4\\n\"}", {"\"\xc3\xa4\\n\""}, {"\"\\u00e4\\n\""}},
     {"{\"type\":\"string\",\"enum\":[1,\"a\"]}", {"\"a\""}, {"1"}},
     {"{\"enum\":[1,2,3],\"const\":2}", {"2"}, {"1"}},
     /* objects */
     {"{\"type\":\"object\"}", {"{}", "{\"a\": 1, \"b\": {}}"}, {"{\"a\": }", "{\"a\": 1,}", "[]"}},
-    {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{},\"c\":{\"type\":\"null\"}},\"required\":[\"b\"]}",
+    {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{},\"c\":{\"type\":\"null\"}},"
+     "\"required\":[\"b\"]}",
      {"{\"a\": 1, \"b\": 2}", "{\"b\": [], \"c\": null}", "{\"b\": 0}"},
      {"{}", "{\"a\": 1}", "{\"b\": 1, \"a\": 1}", "{\"b\": 1, \"d\": 1}", "{\"b\": 1, \"b\": 1}"}},
     {"{\"type\":\"object\",\"properties\":{\"a\":false,\"b\":true}}", {"{}", "{\"b\": 1}"}, {"{\"a\": 1}"}},
     {"{\"properties\":{\"ab\":{\"type\":\"integer\"}},\"additionalProperties\":{\"type\":\"boolean\"}}",
      {"{}", "{\"ab\": 1}", "{\"ab\": 1, \"abc\": true, \"a\": false, \"\": true}", "{\"x\": true}"},
      {"{\"ab\": true}", "{\"ab\": 1, \"ab\": true}", "{\"x\": true, \"ab\": true}", "{\"\\u0061b\": true}"}},
-    {"{\"type\":\"object\",\"required\":[\"x\"]}", {"{\"x\": 1}", "{\"x\": 1, \"y\": 2}"}, {"{}", "{\"y\": 2}"}},
+    {"{\"type\":\"object\",\"required\":[\"x\"]}",
+     {"{\"x\": 1}", "{\"x\": 1, \"y\": 2}"},
+     {"{}", "{\"y\": 2}"}},
     /* arrays */
-    {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}", {"[]", "[1, 2, 3]"}, {"[1,2]", "[1, ]", "[\"a\"]"}},
-    {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":2,\"maxItems\":3}", {"[null, null]", "[null, null, null]"}, {"[]", "[null]", "[null, null, null, null]"}},
+    {"{\"type\":\"array\",\"items\":{\"type\":\"integer\"}}",
+     {"[]", "[1, 2, 3]"},
+     {"[1,2]", "[1, ]", "[\"a\"]"}},
+    {"{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"minItems\":2,\"maxItems\":3}",
+     {"[null, null]", "[null, null, null]"},
+     {"[]", "[null]", "[null, null, null, null]"}},
     {"{\"type\":\"array\",\"maxItems\":0}", {"[]"}, {"[1]"}},
     {"{\"type\":\"array\",\"items\":false}", {"[]"}, {"[1]"}},
-    {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"},{\"type\":\"string\"}],\"items\":{\"type\":\"null\"},\"minItems\":1,\"maxItems\":4}",
-     {"[1]", "[1, \"a\"]", "[1, \"a\", null, null]"}, {"[]", "[\"a\"]", "[1, null]", "[1, \"a\", null, null, null]"}},
+    {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"},{\"type\":\"string\"}],\"items\":{\"type\":"
+     "\"null\"},\"minItems\":1,\"maxItems\":4}",
+     {"[1]", "[1, \"a\"]", "[1, \"a\", null, null]"},
+     {"[]", "[\"a\"]", "[1, null]", "[1, \"a\", null, null, null]"}},
     {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"}]}", {"[]", "[1]"}, {"[1, 2]"}},
     /* alternatives, references, what is said together */
-    {"{\"anyOf\":[{\"type\":\"integer\"},{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1}},\"required\":[\"a\"]},{\"type\":\"object\",\"properties\":{\"ab\":{\"const\":2}},\"required\":[\"ab\"]}]}",
-     {"5", "{\"a\": 1}", "{\"ab\": 2}"}, {"{}", "{\"a\": 2}"}},
-    {"{\"type\":\"object\",\"properties\":{\"k\":{\"type\":\"string\"}},\"anyOf\":[{\"required\":[\"k\"]},{\"properties\":{\"n\":{\"const\":0}},\"required\":[\"n\"]}]}",
-     {"{\"k\": \"\"}", "{\"k\": \"\", \"n\": 0}", "{\"n\": 0}"}, {"{}", "{\"n\": 1}"}},
-    {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"t\":{\"const\":\"a\"}},\"required\":[\"t\"]},{\"type\":\"object\",\"properties\":{\"t\":{\"enum\":[\"b\",\"c\"]},\"x\":{}},\"required\":[\"t\",\"x\"]}]}",
-     {"{\"t\": \"a\"}", "{\"t\": \"c\", \"x\": 1}"}, {"{\"t\": \"b\"}", "{\"t\": \"a\", \"x\": 1}"}},
-    {"{\"allOf\":[{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"number\"}},\"required\":[\"a\"]},{\"properties\":{\"a\":{\"type\":\"integer\",\"minimum\":3},\"b\":{}}}]}",
-     {"{\"a\": 3}", "{\"a\": 4, \"b\": null}"}, {"{\"a\": 2}", "{\"b\": 1}", "{\"a\": 3.5}"}},
-    {"{\"$defs\":{\"n\":{\"type\":\"integer\",\"minimum\":1}},\"$ref\":\"#/$defs/n\",\"maximum\":2}", {"1", "2"}, {"0", "3"}},
+    {"{\"anyOf\":[{\"type\":\"integer\"},{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1}},"
+     "\"required\":[\"a\"]},{\"type\":\"object\",\"properties\":{\"ab\":{\"const\":2}},\"required\":[\"ab\"]}"
+     "]}",
+     {"5", "{\"a\": 1}", "{\"ab\": 2}"},
+     {"{}", "{\"a\": 2}"}},
+    {"{\"type\":\"object\",\"properties\":{\"k\":{\"type\":\"string\"}},\"anyOf\":[{\"required\":[\"k\"]},{"
+     "\"properties\":{\"n\":{\"const\":0}},\"required\":[\"n\"]}]}",
+     {"{\"k\": \"\"}", "{\"k\": \"\", \"n\": 0}", "{\"n\": 0}"},
+     {"{}", "{\"n\": 1}"}},
+    {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"t\":{\"const\":\"a\"}},\"required\":[\"t\"]},{"
+     "\"type\":\"object\",\"properties\":{\"t\":{\"enum\":[\"b\",\"c\"]},\"x\":{}},\"required\":[\"t\",\"x\"]"
+     "}]}",
+     {"{\"t\": \"a\"}", "{\"t\": \"c\", \"x\": 1}"},
+     {"{\"t\": \"b\"}", "{\"t\": \"a\", \"x\": 1}"}},
+    {"{\"allOf\":[{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"number\"}},\"required\":[\"a\"]},{"
+     "\"properties\":{\"a\":{\"type\":\"integer\",\"minimum\":3},\"b\":{}}}]}",
+     {"{\"a\": 3}", "{\"a\": 4, \"b\": null}"},
+     {"{\"a\": 2}", "{\"b\": 1}", "{\"a\": 3.5}"}},
+    {"{\"$defs\":{\"n\":{\"type\":\"integer\",\"minimum\":1}},\"$ref\":\"#/$defs/n\",\"maximum\":2}",
+     {"1", "2"},
+     {"0", "3"}},
     {"{\"$ref\":\"#/definitions/a~1b%25\",\"definitions\":{\"a/b%\":{\"type\":\"null\"}}}", {"null"}, {"0"}},
-    {"{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\"},\"next\":{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"],\"additionalProperties\":false}",
-     {"{\"v\": 1, \"next\": null}", "{\"v\": 1, \"next\": {\"v\": 2, \"next\": null}}"}, {"{\"v\": 1}", "{\"v\": 1, \"next\": {}}"}},
+    {"{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\"},\"next\":{\"anyOf\":[{\"$ref\":\"#\"}"
+     ",{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"],\"additionalProperties\":false}",
+     {"{\"v\": 1, \"next\": null}", "{\"v\": 1, \"next\": {\"v\": 2, \"next\": null}}"},
+     {"{\"v\": 1}", "{\"v\": 1, \"next\": {}}"}},
 };
 
 /* A text that fits is read to its end and may end there; one that does not is not. */
@@ -123,7 +186,8 @@ static void test_drawn_texts(void **state)
                 fail_msg("%s: no end after %.*s", rows[i].schema, (int)text.len, text.data);
             assert_int_equal(utf8_valid_len(text.data, text.len), text.len);
             json_t *v = json_parse(text.data, text.len, 64, "the text", &e);
-            if (!v && !strstr(e.message, "duplicate")) fail_msg("%s: %s: %s", rows[i].schema, text.data, e.message);
+            if (!v && !strstr(e.message, "duplicate"))
+                fail_msg("%s: %s: %s", rows[i].schema, text.data, e.message);
             json_decref(v);
             buf_free(&text);
         }
@@ -142,8 +206,11 @@ static void test_drawn_texts(void **state)
 #define PARAMETER(key, value)  "<parameter=" key ">\n" value "\n</parameter>\n"
 
 static const char two_tools[] =
-    TOOLS(TOOL("add", "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":[\"integer\",\"null\"]}},\"required\":[\"a\"]}") ","
-          TOOL("say", "{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},\"how\":{\"enum\":[\"loud\",\"low\"]},\"more\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}}}},\"required\":[\"text\"]}"));
+    TOOLS(TOOL("add", "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":["
+                      "\"integer\",\"null\"]}},\"required\":[\"a\"]}") "," TOOL(
+        "say", "{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},\"how\":{\"enum\":["
+               "\"loud\",\"low\"]},\"more\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}}"
+               "}},\"required\":[\"text\"]}"));
 
 /* Steps over an added token. */
 static int32_t over(struct reader *r, int32_t at, const char *tag)
@@ -166,14 +233,20 @@ static void test_tool_calls(void **state)
 {
     (void)state;
     static const char *const yes[] = {
-        CALL("add", PARAMETER("a", "1")), CALL("add", PARAMETER("a", "-7") PARAMETER("b", "null")),
-        CALL("say", PARAMETER("text", "")), CALL("say", PARAMETER("text", "a < b\n\n</parameter\n") PARAMETER("how", "low")),
+        CALL("add", PARAMETER("a", "1")),
+        CALL("add", PARAMETER("a", "-7") PARAMETER("b", "null")),
+        CALL("say", PARAMETER("text", "")),
+        CALL("say", PARAMETER("text", "a < b\n\n</parameter\n") PARAMETER("how", "low")),
         CALL("say", PARAMETER("text", "\xc3\xa4\n") PARAMETER("more", "{\"x\": \"</p>\\n\"}")),
     };
     static const char *const no[] = {
-        CALL("add", ""), CALL("add", PARAMETER("a", "x")), CALL("add", PARAMETER("b", "1") PARAMETER("a", "1")),
-        CALL("sub", ""), CALL("say", PARAMETER("text", "x</parameter>\n<parameter=how>\nlow")),
-        CALL("say", PARAMETER("text", "x") PARAMETER("how", "mute")), CALL("say", PARAMETER("text", "</function>")),
+        CALL("add", ""),
+        CALL("add", PARAMETER("a", "x")),
+        CALL("add", PARAMETER("b", "1") PARAMETER("a", "1")),
+        CALL("sub", ""),
+        CALL("say", PARAMETER("text", "x</parameter>\n<parameter=how>\nlow")),
+        CALL("say", PARAMETER("text", "x") PARAMETER("how", "mute")),
+        CALL("say", PARAMETER("text", "</function>")),
         CALL("say", PARAMETER("text", "") PARAMETER("more", "{\"x\": \"</parameter>\"}")),
         CALL("say", PARAMETER("text", "\x01")),
     };
@@ -195,12 +268,14 @@ static void test_tool_choice(void **state)
     struct reader r;
     char spec[2048];
     for (int parallel = 0; parallel < 2; parallel++) {
-        snprintf(spec, sizeof spec, "%s,\"choice\":{\"name\":\"add\"},\"parallel\":%s}", two_tools, parallel ? "true" : "false");
+        snprintf(spec, sizeof spec, "%s,\"choice\":{\"name\":\"add\"},\"parallel\":%s}", two_tools,
+                 parallel ? "true" : "false");
         reader_open(&r, spec);
         assert_true(reads_call(&r, CALL("add", PARAMETER("a", "1"))));
         assert_false(reads_call(&r, CALL("say", PARAMETER("text", ""))));
         int32_t at = over(&r, reader_start(&r), "<tool_call>");
-        for (const char *s = CALL("add", PARAMETER("a", "1")); *s; s++) at = pushdown_step(&r.p, at, (uint8_t)*s, false);
+        for (const char *s = CALL("add", PARAMETER("a", "1")); *s; s++)
+            at = pushdown_step(&r.p, at, (uint8_t)*s, false);
         at = over(&r, at, "</tool_call>");
         int32_t next = pushdown_step(&r.p, at, '\n', false);
         assert_int_equal(next != PLACE_DEAD, parallel);
@@ -216,7 +291,8 @@ static void test_reasoning(void **state)
     struct reader r;
     bool ends = false;
     reader_open(&r, "{\"type\":\"json_object\",\"reasoning\":true}");
-    const char spelled[] = "I think <b>\n</thin</think>\n\n{\"a\": 1}", *early = "Hm.</think>\n\nHm.</think>\n\n{}";
+    const char spelled[] = "I think <b>\n</thin</think>\n\n{\"a\": 1}",
+               *early = "Hm.</think>\n\nHm.</think>\n\n{}";
     assert_int_equal(reader_read(&r, spelled, strlen(spelled), &ends), strlen(spelled));
     assert_true(ends);
     assert_int_equal(reader_read(&r, early, strlen(early), &ends), strlen("Hm.</think>\n\n"));
@@ -238,8 +314,12 @@ static void test_refused(void **state)
         enum alula_code code;
         const char *words[3];
     } refused[] = {
-        {"{\"type\":\"object\",\"properties\":{\"a/b\":{\"not\":{}}}}", ALULA_UNSUPPORTED, {"#/properties/a~1b/not", "not supported"}},
-        {"{\"type\":\"array\",\"items\":{\"type\":\"object\",\"patternProperties\":{}}}", ALULA_UNSUPPORTED, {"#/items/patternProperties"}},
+        {"{\"type\":\"object\",\"properties\":{\"a/b\":{\"not\":{}}}}",
+         ALULA_UNSUPPORTED,
+         {"#/properties/a~1b/not", "not supported"}},
+        {"{\"type\":\"array\",\"items\":{\"type\":\"object\",\"patternProperties\":{}}}",
+         ALULA_UNSUPPORTED,
+         {"#/items/patternProperties"}},
         {"{\"if\":{}}", ALULA_UNSUPPORTED, {"#/if"}},
         {"{\"type\":\"string\",\"format\":\"uri\"}", ALULA_UNSUPPORTED, {"#/format", "\"uri\""}},
         {"{\"type\":\"string\",\"pattern\":\"^(?=a)\"}", ALULA_UNSUPPORTED, {"#/pattern", "character 4"}},
@@ -248,26 +328,40 @@ static void test_refused(void **state)
         {"{\"type\":\"string\",\"pattern\":\"a{2\"}", ALULA_FORMAT, {"} is missing"}},
         {"{\"type\":\"string\",\"pattern\":\"[z-a]\"}", ALULA_FORMAT, {"ends before it begins"}},
         {"{\"type\":\"string\",\"pattern\":\"(a*){2,9}\"}", ALULA_UNSUPPORTED, {"may be empty"}},
-        {"{\"type\":\"string\",\"pattern\":\"^((a{1,99}){1,99}){1,99}$\"}", ALULA_UNSUPPORTED, {"within each other"}},
-        {"{\"type\":\"string\",\"pattern\":\"a\",\"maxLength\":3}", ALULA_UNSUPPORTED, {"#/pattern", "together"}},
+        {"{\"type\":\"string\",\"pattern\":\"^((a{1,99}){1,99}){1,99}$\"}",
+         ALULA_UNSUPPORTED,
+         {"within each other"}},
+        {"{\"type\":\"string\",\"pattern\":\"a\",\"maxLength\":3}",
+         ALULA_UNSUPPORTED,
+         {"#/pattern", "together"}},
         {"{\"type\":\"string\",\"minLength\":70000}", ALULA_LIMIT, {"#/minLength"}},
         {"{\"type\":\"strin\"}", ALULA_FORMAT, {"#/type", "\"strin\""}},
         {"{\"type\":\"number\",\"multipleOf\":0.01}", ALULA_UNSUPPORTED, {"#/multipleOf"}},
         {"{\"type\":\"array\",\"uniqueItems\":true}", ALULA_UNSUPPORTED, {"#/uniqueItems"}},
-        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", ALULA_UNSUPPORTED, {"#/oneOf", "0 and 1"}},
-        {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", ALULA_UNSUPPORTED, {"#/allOf", "\"pattern\""}},
-        {"{\"allOf\":[{\"additionalProperties\":false},{\"properties\":{\"a\":{}}}]}", ALULA_UNSUPPORTED, {"additionalProperties"}},
+        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}",
+         ALULA_UNSUPPORTED,
+         {"#/oneOf", "0 and 1"}},
+        {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}",
+         ALULA_UNSUPPORTED,
+         {"#/allOf", "\"pattern\""}},
+        {"{\"allOf\":[{\"additionalProperties\":false},{\"properties\":{\"a\":{}}}]}",
+         ALULA_UNSUPPORTED,
+         {"additionalProperties"}},
         {"{\"enum\":[\"a\"],\"maxLength\":1}", ALULA_UNSUPPORTED, {"enum"}},
         {"{\"$ref\":\"http://example.org/x\"}", ALULA_UNSUPPORTED, {"#/$ref", "leads out"}},
         {"{\"$ref\":\"#/$defs/x\"}", ALULA_FORMAT, {"nothing at \"#/$defs/x\""}},
         {"{\"type\":\"array\",\"items\":3}", ALULA_FORMAT, {"#/items", "expected a schema"}},
-        {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false}", ALULA_FORMAT, {"\"a\" is required"}},
+        {"{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false}",
+         ALULA_FORMAT,
+         {"\"a\" is required"}},
         /* nothing fits */
         {"false", ALULA_FORMAT, {"no text fits"}},
         {"{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", ALULA_FORMAT, {"no text fits"}},
         {"{\"type\":\"string\",\"enum\":[1]}", ALULA_FORMAT, {"no text fits"}},
         {"{\"$ref\":\"#\"}", ALULA_FORMAT, {"never ends"}},
-        {"{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}", ALULA_FORMAT, {"never ends"}},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}",
+         ALULA_FORMAT,
+         {"never ends"}},
         {"{\"type\":\"array\",\"items\":{\"$ref\":\"#\"},\"minItems\":1}", ALULA_FORMAT, {"never ends"}},
         {"{\"allOf\":[{\"$ref\":\"#\"}]}", ALULA_LIMIT, {"lead to one another"}},
     };
@@ -296,15 +390,18 @@ static void test_refused_specs(void **state)
         {"{\"type\":\"tools\",\"tools\":[{\"name\":\"a>\"}]}", "tool 0 is called \"a>\""},
         {"{\"type\":\"tools\",\"tools\":[{\"name\":\"a\"}],\"choice\":\"auto\"}", "\"choice\""},
         {"{\"type\":\"tools\",\"tools\":[{\"name\":\"a\"}],\"choice\":{\"name\":\"b\"}}", "names \"b\""},
-        {TOOLS(TOOL("f", "{\"properties\":{\"a\":{\"minContains\":1}}}")) "}", "tool \"f\", at #/properties/a/minContains"},
-        {TOOLS(TOOL("f", "{\"properties\":{\"a\":{\"type\":[\"string\",\"integer\"],\"minimum\":3}}}")) "}", "read as another type"},
+        {TOOLS(TOOL("f", "{\"properties\":{\"a\":{\"minContains\":1}}}")) "}",
+         "tool \"f\", at #/properties/a/minContains"},
+        {TOOLS(TOOL("f", "{\"properties\":{\"a\":{\"type\":[\"string\",\"integer\"],\"minimum\":3}}}")) "}",
+         "read as another type"},
         {TOOLS(TOOL("f", "{\"properties\":{\"a\":{\"const\":\"</parameter>\"}}}")) "}", "holds a tag"},
         {TOOLS(TOOL("f", "{\"type\":\"array\"}")) "}", "must be one object"},
     };
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         struct reader r;
         struct alula_error e = {0};
-        if (reader_try(&r, specs[i][0], strlen(specs[i][0]), &e)) fail_msg("%s should be refused", specs[i][0]);
+        if (reader_try(&r, specs[i][0], strlen(specs[i][0]), &e))
+            fail_msg("%s should be refused", specs[i][0]);
         if (!strstr(e.message, specs[i][1])) fail_msg("%s: %s", specs[i][0], e.message);
     }
 }
@@ -368,16 +465,19 @@ static void test_hostile(void **state)
         buf_str(&b, "]}");
         check_hostile(&b);
         buf_str(&b, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{");
-        for (int i = 0; i < wide; i++) buf_fmt(&b, "\"d%d\":{\"$ref\":\"#/$defs/d%d\"},", i, (i + 1) % (wide - 1));
+        for (int i = 0; i < wide; i++)
+            buf_fmt(&b, "\"d%d\":{\"$ref\":\"#/$defs/d%d\"},", i, (i + 1) % (wide - 1));
         buf_str(&b, "\"x\":{}}}");
         check_hostile(&b);
     }
     /* counts within counts, merges without end, classes without end */
     buf_str(&b, "{\"type\":\"string\",\"pattern\":\"^(x{1,30}y{1,30}){1,30}(x|xx|xxx){1,60000}$\"}");
     check_hostile(&b);
-    buf_str(&b, "{\"$defs\":{\"a\":{\"allOf\":[{\"properties\":{\"x\":{\"$ref\":\"#/$defs/a\"}}},{\"properties\":{\"x\":"
-                "{\"$ref\":\"#/$defs/b\"}}}]},\"b\":{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"properties\":{\"x\":"
-                "{\"minimum\":1}}}]}},\"$ref\":\"#/$defs/a\"}");
+    buf_str(&b,
+            "{\"$defs\":{\"a\":{\"allOf\":[{\"properties\":{\"x\":{\"$ref\":\"#/$defs/"
+            "a\"}}},{\"properties\":{\"x\":"
+            "{\"$ref\":\"#/$defs/b\"}}}]},\"b\":{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"properties\":{\"x\":"
+            "{\"minimum\":1}}}]}},\"$ref\":\"#/$defs/a\"}");
     check_hostile(&b);
     buf_str(&b, "{\"type\":\"string\",\"pattern\":\"[");
     repeat(&b, "\xc3\xa4z", 900);
@@ -398,9 +498,12 @@ static void test_depth_ends(void **state)
     bool ends = false;
     struct buf text;
     buf_init(&text, 0);
-    reader_open(&r, "{\"type\":\"json_schema\",\"schema\":{\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"n\":{"
-                    "\"anyOf\":[{\"$ref\":\"#/$defs/n\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/n\"},\"minItems\":1}"
-                    ",{\"const\":0}]}},\"required\":[\"n\"]}},\"$ref\":\"#/$defs/n\"}}");
+    reader_open(
+        &r,
+        "{\"type\":\"json_schema\",\"schema\":{\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"n\":{"
+        "\"anyOf\":[{\"$ref\":\"#/$defs/n\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/"
+        "n\"},\"minItems\":1}"
+        ",{\"const\":0}]}},\"required\":[\"n\"]}},\"$ref\":\"#/$defs/n\"}}");
     repeat(&text, "{\"n\": ", 200);
     size_t n = reader_read(&r, text.data, text.len, &ends);
     int levels = (int)(n / 6);
@@ -450,10 +553,11 @@ static void test_mutated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),         cmocka_unit_test(test_drawn_texts), cmocka_unit_test(test_tool_calls),
-        cmocka_unit_test(test_tool_choice),  cmocka_unit_test(test_reasoning),   cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_refused_specs), cmocka_unit_test(test_hostile),    cmocka_unit_test(test_depth_ends),
-        cmocka_unit_test(test_mutated),
+        cmocka_unit_test(test_rows),          cmocka_unit_test(test_drawn_texts),
+        cmocka_unit_test(test_tool_calls),    cmocka_unit_test(test_tool_choice),
+        cmocka_unit_test(test_reasoning),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused_specs), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_depth_ends),    cmocka_unit_test(test_mutated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -217,12 +217,27 @@ void depth_limit(struct depth_policy *p, int max)
 {
     int most = p->fixed == ALULA_DEPTH_AUTO ? ALULA_DEPTH_MAX : p->fixed;
     p->max = max < most ? max : most;
+    p->n = p->n_free = 0;
+}
+
+void depth_free(struct depth_policy *p, int n)
+{
+    p->n_free = n;
+    if (!n) return;
+    p->max = p->n;
+    depth_stop(p);
+}
+
+static void count_rows(struct depth_group *g)
+{
+    g->rows = g->n;
+    for (int i = 0; i < g->n; i++) g->rows += g->policies[i]->n + g->policies[i]->n_free;
 }
 
 void depth_begin(struct depth_group *g, struct depth_policy *const *policies, int n)
 {
     g->policies = policies;
-    g->n = g->rows = n;
+    g->n = n;
     g->n_steps = 0;
     g->probing = false;
     bool any = false, plain = !g->least || g->rest[g->least].n < PLAIN_FIRST || g->plain_age >= PLAIN_AGE;
@@ -237,6 +252,7 @@ void depth_begin(struct depth_group *g, struct depth_policy *const *policies, in
         foresee_tokens(p);
         any = any || !fixed;
     }
+    count_rows(g);
     if (any && !plain) choose_probe(g, best_depth(g));
 }
 
@@ -286,8 +302,7 @@ void depth_stepped(struct depth_group *g, double seconds)
 {
     g->joined_in[g->n_steps] = g->joined;
     g->step_s[g->n_steps++] = seconds;
-    g->rows = g->n;
-    for (int i = 0; i < g->n; i++) g->rows += g->policies[i]->n;
+    count_rows(g);
 }
 
 static void learn_rates(struct depth_policy *p)
@@ -299,7 +314,7 @@ static void learn_rates(struct depth_policy *p)
     }
     if (p->n_steps > p->n && p->n_accepted == p->n) rate_add(&p->by_depth[p->n], false, false);
     for (int d = 0; d <= ALULA_DEPTH_MAX; d++) p->age[d]++;
-    p->age[p->n] = 0;
+    if (!p->n_free) p->age[p->n] = 0;
 }
 
 static void learn_costs(struct depth_group *g, double rest_s)
@@ -326,8 +341,10 @@ static void settle_account(struct depth_group *g, double tokens)
 void depth_end(struct depth_group *g, double rest_s, bool paid)
 {
     double seconds = rest_s, tokens = 0;
+    bool free_drafts = false;
     for (int i = 0; i < g->n; i++) {
         struct depth_policy *p = g->policies[i];
+        free_drafts = free_drafts || p->n_free;
         if (p->n_accepted < 0) continue;
         tokens += p->n_accepted + 1;
         learn_rates(p);
@@ -335,6 +352,7 @@ void depth_end(struct depth_group *g, double rest_s, bool paid)
     if (!paid) return;
     for (int i = 0; i < g->n_steps; i++) seconds += g->step_s[i];
     learn_costs(g, rest_s);
+    if (free_drafts) return; /* what they gain is not the head's to spend */
     settle_account(g, tokens);
     /* A probe that pays refunds itself, so the next may follow at once. */
     double most = 2 * rest_cost(g, g->n);

@@ -47,6 +47,7 @@ struct depth_policy {
     int age[ALULA_DEPTH_MAX + 1];                      /* cycles since that number was tried */
     /* the cycle */
     int max, n;
+    int n_free;     /* drafts behind those that took no step and will survive */
     int forced;     /* so many drafts, no questions; -1 = as pays */
     bool wants;     /* takes part in the step of the head under way */
     int n_steps;    /* it took part in */
@@ -82,6 +83,9 @@ void depth_init(struct depth_policy *p, int depth);
 void depth_begin(struct depth_group *g, struct depth_policy *const *policies, int n);
 /* Of one of them, before depth_begin: it can use at most max drafts. */
 void depth_limit(struct depth_policy *p, int max);
+/* There are n drafts that take no step of the head; behind them none are drafted. Before depth_begin, or after
+ * depth_takes; 0 changes nothing. */
+void depth_free(struct depth_policy *p, int n);
 /* Whose next step of the head is worth its cost? Sets `wants` of each; returns how many do. */
 int depth_step(struct depth_group *g);
 /* Is what the head offers, with this confidence (share of its best token), worth a row of verification? To

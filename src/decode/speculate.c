@@ -66,10 +66,42 @@ static double confidence(const struct speculator *s, const float *logits, const 
     return best;
 }
 
+/* The one id that a mask leaves; -1 if there are more, or none. */
+static int32_t only_id(const uint32_t *allowed, int vocab)
+{
+    int32_t id = -1;
+    for (int i = 0; i < (vocab + 31) / 32; i++) {
+        if (!allowed[i]) continue;
+        if (id >= 0 || (allowed[i] & (allowed[i] - 1))) return -1;
+        id = i * 32 + __builtin_ctz(allowed[i]);
+    }
+    return id;
+}
+
+/* Drafts for which nobody need be asked, as far as they go. The head does not follow them, so they are the last. */
+static void draft_free(struct speculator *s)
+{
+    struct timeline *t = s->timeline;
+    struct cycle *c = &s->cycle;
+    while (c->n_drafted < VERIFY_ROWS_MAX - 1 && c->n_drafted + 1 < c->max) {
+        int place = t->len + c->n_drafted;
+        const uint32_t *allowed = allowed_at(s, place);
+        int32_t id = allowed ? only_id(allowed, vocab_of(s)) : -1;
+        if (id < 0) break;
+        t->ids[place] = id;
+        sampler_push(s->sampler, id);
+        c->n_drafted++;
+        c->n_free++;
+    }
+    depth_free(&s->depth, c->n_free);
+}
+
 void speculator_begin(struct speculator *s, int max)
 {
     s->cycle = (struct cycle){.max = max, .verified = timeline_unread(s->timeline) > 0};
-    if (s->cycle.verified) depth_limit(&s->depth, max);
+    if (!s->cycle.verified) return;
+    depth_limit(&s->depth, max);
+    draft_free(s);
 }
 
 void speculator_draft(struct speculator *s, const struct depth_group *g, const float *logits)
@@ -86,6 +118,7 @@ void speculator_draft(struct speculator *s, const struct depth_group *g, const f
     t->ids[place] = forced >= 0 ? forced : law_draft(&s->law, (uint64_t)place, q);
     sampler_push(s->sampler, t->ids[place]);
     s->cycle.n_drafted++;
+    draft_free(s);
 }
 
 /* Replaces the drafts by the tokens of their places, up to the first that falls, and adds the bonus if none
@@ -95,18 +128,19 @@ static bool replace(struct speculator *s, struct alula_error *e)
     struct timeline *t = s->timeline;
     struct cycle *c = &s->cycle;
     bool survives = true;
+    int n_guessed = c->n_drafted - c->n_free;
     for (int i = 0; survives && i <= c->n_drafted && i < c->max; i++) {
         int place = t->len + i;
         if (!shape_target(s, t->logits + (size_t)i * (size_t)vocab_of(s), place, e)) return false;
-        if (i == c->n_drafted) {
+        if (i >= n_guessed) { /* the bonus, or a draft that is all the target can draw, too */
             t->ids[place] = law_sample(&s->law, (uint64_t)place, &s->p);
-            survives = false;
+            survives = i < c->n_drafted;
         } else {
             survives = law_accept(&s->law, (uint64_t)place, &s->p, &s->q[i], t->ids[place], &t->ids[place]);
             s->stats.tested[i]++;
             s->stats.accepted[i] += survives;
-            c->n_accepted += survives;
         }
+        c->n_accepted += survives;
         sampler_push(s->sampler, t->ids[place]);
         c->n_tokens++;
     }
@@ -124,8 +158,10 @@ bool speculator_accept(struct speculator *s, struct alula_error *e)
         return false;
     }
     if (!c->verified) return true;
-    s->depth.n_accepted = c->n_accepted;
-    for (int i = 0; i < c->n_drafted; i++) s->stats.drafted[i]++;
+    int n_guessed = c->n_drafted - c->n_free;
+    s->depth.n_accepted = c->n_accepted < n_guessed ? c->n_accepted : n_guessed;
+    for (int i = 0; i < n_guessed; i++) s->stats.drafted[i]++;
+    if (c->n_accepted > n_guessed) s->stats.free += c->n_accepted - n_guessed;
     s->stats.cycles++;
     s->stats.head_steps += s->depth.n_steps;
     return true;

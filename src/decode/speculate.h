@@ -1,7 +1,7 @@
 /* speculate.h - the cycle of one sequence: draft, verify, accept.
  *
  *     draft    the head guesses the next tokens, each from the one before, each drawn from its shaped
- *              distribution q
+ *              distribution q; a place for which the mask leaves one token takes no head, and ends its guessing
  *     verify   the trunk reads the last token and all drafts in one pass
  *     accept   from left to right by the law; the first place that falls gets its correction, a place beyond
  *              the last draft a bonus
@@ -21,6 +21,7 @@
 struct cycle {
     int max; /* tokens wanted at most */
     int n_tokens, n_drafted, n_accepted;
+    int n_free; /* of the drafts: the last so many, for whose places the mask leaves one token */
     bool verified; /* false: the first token behind a prompt, whose logits are there already */
 };
 
@@ -48,7 +49,8 @@ bool speculator_create(struct speculator *s, struct alula_error *e);
 void speculator_free(struct speculator *s);
 
 /* A cycle begins, which wants at most max tokens (> 0, and room for them in the context). If it is to be verified, the
- * depth policy and the steps of the head come next, and then the trunk; else it is accepted at once, with one token. */
+ * depth policy and the steps of the head come next, unless the mask drafts, and then the trunk; else it is accepted at
+ * once, with one token. */
 void speculator_begin(struct speculator *s, int max);
 /* Draws a draft behind the last one from the head's logits, unless none is worth verifying or nothing can be drawn;
  * the latter is the target's to complain of. */

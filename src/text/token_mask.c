@@ -410,6 +410,8 @@ static int32_t find_place(struct token_masks *m, struct mask_cursor *c, const in
             c->at[to].n = at + 1;
             c->at[to].id = answer[at];
             c->at[to].place = next;
+            /* What was behind a token that is another now no longer follows. */
+            if (c->at[(to + 1) % ring].n == at + 2) c->at[(to + 1) % ring].n = SIZE_MAX;
         }
         place = c->at[to].place;
     }
