@@ -1,6 +1,6 @@
 #!/bin/sh
-# Do the clients that people have work with alula's server? Usage: check.sh BUILD. The libraries of OpenAI, Anthropic and
-# LangChain for Python and Node, pinned, and headless Chromium on the web page. They are installed in BUILD/clients; what
+# Do the clients that people have work with alula's server, and many of them at once? Usage: check.sh BUILD. The libraries of OpenAI,
+# Anthropic and LangChain for Python and Node, pinned, and headless Chromium on the web page. They are installed in BUILD/clients; what
 # cannot be had is SKIPPED, aloud, and no failure.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -24,7 +24,7 @@ count() {
 start_server() {
     rm -rf "$work/model"
     "$alula" forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$work/model" --no-verify >"$work/forge.log" 2>&1
-    "$alula" start "$work/model" --port 0 --api-key $key >"$work/server.log" 2>"$work/access.log" &
+    "$alula" start "$work/model" --port 0 --api-key $key --cache-memory 64 >"$work/server.log" 2>"$work/access.log" &
     server=$!
     trap 'kill $server 2>/dev/null || true' EXIT
     url=''
@@ -55,6 +55,7 @@ node_packages() {
 }
 
 start_server
+count python3 "$tools/load.py" "$url" $key $server
 if python_packages; then
     count "$work/venv/bin/python" "$tools/clients.py" "$url" $key
 else
