@@ -132,7 +132,10 @@ bench-kernels: $(B)/tools/bench_kernels
 bench-gain: all $(B)/tools/measure_gain
 	@tools/measure_gain.sh $(B)
 
-$(B)/tools/bench_kernels $(B)/tools/measure_gain: %: %.o $(B)/libalula.a
+bench-batch: $(B)/tools/bench_batch
+	$(B)/tools/bench_batch
+
+$(B)/tools/bench_kernels $(B)/tools/bench_batch $(B)/tools/measure_gain: %: %.o $(B)/libalula.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 check-interop: all

@@ -75,6 +75,8 @@ static bool check_turn(const struct alula_batch *b, const struct alula_turn *tur
     return true;
 }
 
+static const int32_t no_tokens[1];
+
 /* Gives each turn that can do something a seat; returns their number. */
 static int seat_turns(struct alula_batch *b, struct alula_turn *turns, int n)
 {
@@ -83,7 +85,7 @@ static int seat_turns(struct alula_batch *b, struct alula_turn *turns, int n)
         struct alula_turn *t = &turns[i];
         struct seat *seat = &b->seats[n_seats];
         int most = t->read_max < rows ? t->read_max : rows;
-        t->step = (struct alula_step){.text = ""};
+        t->step = (struct alula_step){.tokens = no_tokens, .text = ""};
         t->failed = !check_turn(b, turns, i, &t->error);
         if (t->failed || (t->session->reading && most <= 0)) continue;
         t->failed = !session_seat(t->session, most, seat, &t->error);
