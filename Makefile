@@ -6,6 +6,7 @@
 # make check-clients   the SDKs of OpenAI and Anthropic, LangChain, and the page in Chromium; skipped aloud likewise
 # make fuzz       libFuzzer on what strangers send, FUZZ_SECONDS=60 for each target; needs clang
 # make bench-gain  what drafting gains on kinds of text, and what it ought to gain
+# make bench-batch sessions that share a batch beside one alone, on random weights (5 GB of memory)
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
 # make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
@@ -171,5 +172,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-gain bench-kernels demo deps lint format install clean
+.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-batch bench-gain bench-kernels demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

@@ -121,6 +121,10 @@ static void compare(const struct world *w, int n, double *ret_plain, double *ret
     {                                                                                                        \
         1, 1.7, 2.4, 3.1, 3.8, 4.5, 5.2, 5.9                                                                 \
     }
+#define CHEAP_ROWS                                                                                           \
+    {                                                                                                        \
+        1, 1.15, 1.3, 1.45, 1.6, 1.75, 1.9, 2.05                                                             \
+    }
 #define STEPPED_ROWS                                                                                         \
     {                                                                                                        \
         1, 1.6, 1.6, 1.6, 2.9, 2.9, 2.9, 2.9                                                                 \
@@ -219,6 +223,74 @@ static void test_fixed_depth(void **state)
         }
 }
 
+/* ---- groups -------------------------------------------------------------------------------------- */
+
+/* Tokens per millisecond of 400 cycles. */
+static double group_rate(const struct world *w, int n, int depth)
+{
+    struct table t;
+    double ms = 0, tokens = 0;
+    table_set(&t, &w[0], n, depth);
+    for (int i = 0; i < n; i++) t.w[i] = &w[i];
+    for (int c = 0; c < 400; c++) ms += play_cycle(&t, ALULA_DEPTH_MAX);
+    for (int i = 0; i < n; i++) tokens += t.place[i];
+    return tokens / ms;
+}
+
+static void expect_group(const char *name, const struct world *w, double least_plain, double least_best)
+{
+    double mine = group_rate(w, 4, ALULA_DEPTH_AUTO), plain = group_rate(w, 4, 0), best = plain;
+    for (int d = 1; d <= ALULA_DEPTH_MAX; d++) {
+        double r = group_rate(w, 4, d);
+        best = r > best ? r : best;
+    }
+    if (mine < least_plain * plain || mine < least_best * best)
+        fail_msg("%s: %.3f of plain decoding, %.3f of the best fixed depth; expected %.3f and %.3f", name,
+                 mine / plain, mine / best, least_plain, least_best);
+}
+
+/* The cost of a draft is the group's: what pays for one sequence need not pay for four, whose rows are dearer beside
+ * the token that each gets anyway. And what a draft adds is its own sequence's. */
+static void test_groups(void **state)
+{
+    (void)state;
+    double cheap_rows[] = CHEAP_ROWS;
+    struct world good = with_rows(even(0.9, 0.9), cheap_rows), bad = with_rows(even(0, 0.5), cheap_rows);
+    struct world dear = with_rows(even(0.8, 0.8), (double[])DEAR_ROWS);
+    expect_group("all often right", (struct world[]){good, good, good, good}, 1.15, 0.95);
+    expect_group("none ever right", (struct world[]){bad, bad, bad, bad}, 0.98, 0.98);
+    expect_group("dear rows", (struct world[]){dear, dear, dear, dear}, 0.98, 0.98);
+    expect_group("two of four", (struct world[]){good, bad, good, bad}, 1.0, 1.03);
+}
+
+/* What a group has learnt of costs is there for a sequence that joins: it drafts from its first cycle on. And one cycle of
+ * one sequence alone must not keep those that come later from drafting. */
+static void test_joining(void **state)
+{
+    (void)state;
+    struct world w = with_rows(even(0.9, 0.9), (double[])CHEAP_ROWS);
+    struct table t;
+    int drafted = 0;
+    table_set(&t, &w, 2, ALULA_DEPTH_AUTO);
+    for (int c = 0; c < 100; c++) play_cycle(&t, ALULA_DEPTH_MAX);
+    for (int k = 0; k < 5; k++) {
+        depth_init(&t.p[0], ALULA_DEPTH_AUTO);
+        play_cycle(&t, ALULA_DEPTH_MAX);
+        drafted += t.p[0].n > 0;
+    }
+    assert_true(drafted >= 4); /* now and then a plain cycle is due */
+    table_set(&t, &w, 4, ALULA_DEPTH_AUTO);
+    t.n = 1;
+    play_cycle(&t, ALULA_DEPTH_MAX);
+    t.n = 4;
+    drafted = 0;
+    for (int c = 0; c < 200; c++) {
+        play_cycle(&t, ALULA_DEPTH_MAX);
+        for (int i = 0; i < 4; i++) drafted += t.p[i].n;
+    }
+    assert_true(drafted > 800);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +298,8 @@ int main(void)
         cmocka_unit_test(test_near_the_best_depth),
         cmocka_unit_test(test_confidence_is_used),
         cmocka_unit_test(test_fixed_depth),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_joining),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,13 @@
 #include "decode/decode_internal.h"
 #include "tune/synth.h"
 
-enum { WIDTH = 4, ROUNDS = 5, TOKENS = 24, CTX = 8 + (ROUNDS + 1) * (TOKENS + 2 * ALULA_DEPTH_MAX), PROMPT = 8 };
+enum {
+    WIDTH = 4,
+    ROUNDS = 5,
+    TOKENS = 24,
+    CTX = 8 + (ROUNDS + 1) * (TOKENS + 2 * ALULA_DEPTH_MAX),
+    PROMPT = 8
+};
 enum { HIT = 87, FOLDER_IDS = 32768 };
 
 static struct alula_engine engine;
@@ -166,7 +172,8 @@ int main(int argc, char **argv)
         for (int i = 0; i < N; i++) cases[i].per_second[r] = run_case(&cases[i]);
     for (int i = 0; i < N; i++) {
         double v[ROUNDS], one[ROUNDS], plain[ROUNDS];
-        const double *alone = cases[cases[i].depth ? 2 : 0].per_second, *base = cases[cases[i].n > 1].per_second;
+        const double *alone = cases[cases[i].depth ? 2 : 0].per_second,
+                     *base = cases[cases[i].n > 1].per_second;
         for (int r = 0; r < ROUNDS; r++) {
             v[r] = cases[i].per_second[r];
             one[r] = v[r] / alone[r];

@@ -14,7 +14,7 @@
 #define PLAIN_FIRST 3     /* plain cycles before the first draft: behind a prompt caches are cold */
 #define PLAIN_AGE   40    /* cycles after which one is plain, lest the comparison grows old */
 #define LOSS_SHARE  0.005 /* of the time may be lost to plain decoding, all told, */
-#define LOSS_START  0.7   /* and so many plain cycles */
+#define LOSS_START  0.72   /* and so many plain cycles */
 
 void depth_init(struct depth_policy *p, int depth)
 {
@@ -176,7 +176,7 @@ static int best_depth(struct depth_group *g)
 /* Is the account good for `seconds` that give no more tokens than a plain cycle? */
 static bool affords(const struct depth_group *g, double seconds)
 {
-    return seconds - rest_cost(g, g->n) <= g->lead;
+    return seconds / rest_cost(g, g->n) - 1 <= g->lead;
 }
 
 /* For one more step of those who have joined, and the rows of what it offers. */
@@ -205,9 +205,10 @@ static void choose_probe(struct depth_group *g, int best)
             most = p->age[d] / loss;
             probe = p;
             depth = d;
+            g->probe_s = seconds - (tokens - p->foreseen[d]) / g->rate;
         }
     }
-    g->probing = probe != NULL;
+    g->probe = probe;
     if (probe) probe->forced = depth;
 }
 
@@ -239,8 +240,8 @@ void depth_begin(struct depth_group *g, struct depth_policy *const *policies, in
     g->policies = policies;
     g->n = n;
     g->n_steps = 0;
-    g->probing = false;
-    bool any = false, plain = !g->least || g->rest[g->least].n < PLAIN_FIRST || g->plain_age >= PLAIN_AGE;
+    g->probe = NULL;
+    bool any = false, plain = g->n_cycles < PLAIN_FIRST || g->plain_age >= PLAIN_AGE;
     for (int i = 0; i < n; i++) {
         struct depth_policy *p = policies[i];
         bool fixed = p->fixed != ALULA_DEPTH_AUTO;
@@ -321,10 +322,11 @@ static void learn_costs(struct depth_group *g, double rest_s)
 {
     if (!g->least) {
         g->budget = PROBE_START * rest_s;
-        g->lead = LOSS_START * rest_s;
+        g->lead = LOSS_START;
     }
     if (!g->least || g->rows < g->least) g->least = g->rows;
     if (g->rows > g->most) g->most = g->rows;
+    g->n_cycles += g->n_cycles < PLAIN_FIRST;
     cost_add(&g->rest[g->rows], rest_s);
     for (int i = 0; i < g->n_steps; i++) cost_add(&g->draft[i > 0][g->joined_in[i]], g->step_s[i]);
 }
@@ -334,7 +336,7 @@ static void settle_account(struct depth_group *g, double tokens)
 {
     double seconds = g->rest[g->rows].typical;
     for (int i = 0; i < g->n_steps; i++) seconds += g->draft[i > 0][g->joined_in[i]].typical;
-    g->lead += LOSS_SHARE * seconds + tokens * rest_cost(g, g->n) / g->n - seconds;
+    g->lead += tokens / g->n - (1 - LOSS_SHARE) * seconds / rest_cost(g, g->n);
     g->plain_age = g->rows == g->n ? 0 : g->plain_age + 1;
 }
 
@@ -354,9 +356,10 @@ void depth_end(struct depth_group *g, double rest_s, bool paid)
     learn_costs(g, rest_s);
     if (free_drafts) return; /* what they gain is not the head's to spend */
     settle_account(g, tokens);
-    /* A probe that pays refunds itself, so the next may follow at once. */
-    double most = 2 * rest_cost(g, g->n);
+    /* A probe that pays refunds itself, so the next may follow at once. Of a group, what the others happened to draw is
+     * left out. */
+    double most = 2 * rest_cost(g, g->n), spent = g->n == 1 ? seconds : g->probe_s;
     g->budget += PROBE_SHARE * seconds;
-    if (g->probing) g->budget -= seconds - tokens / g->rate;
+    if (g->probe && g->probe->n_accepted >= 0) g->budget -= spent - (g->probe->n_accepted + 1) / g->rate;
     if (g->budget > most) g->budget = most;
 }

@@ -64,16 +64,18 @@ struct depth_group {
         draft[2][DEPTH_GROUP + 1]; /* by sequences: first step (with what settles before it), later */
     struct depth_cost rest[DEPTH_ROWS + 1]; /* all but drafting, by rows verified */
     int least, most;                        /* rows that were measured; 0 = none yet */
+    int n_cycles;                           /* that were measured, as far as it matters: the first few */
     double budget;                          /* seconds that may be spent on trying what seems worse */
-    double lead;                            /* seconds before plain decoding, and what may be lost to it */
-    int plain_age;                          /* cycles since one without drafts */
+    double lead;   /* plain cycles: what was gained over plain decoding, and what may be lost to it */
+    int plain_age; /* cycles since one without drafts */
     /* the cycle */
     struct depth_policy *const *policies; /* [n] */
     int n;
-    bool probing;
-    double rate; /* tokens per second of the best fixed depth */
-    int rows;    /* to verify, as far as drafted */
-    int joined;  /* sequences in the step under way */
+    const struct depth_policy *probe; /* the one that tries a depth, or NULL */
+    double probe_s; /* seconds that are foreseen for it, less what the others' tokens are worth */
+    double rate;    /* tokens per second of the best fixed depth */
+    int rows;       /* to verify, as far as drafted */
+    int joined;     /* sequences in the step under way */
     int n_steps, joined_in[ALULA_DEPTH_MAX];
     double step_s[ALULA_DEPTH_MAX];
 };
