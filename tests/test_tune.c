@@ -1,5 +1,5 @@
 /* tune: statistics on samples whose answer is known, the rules of the verdict row by row, the record's whole
- * life, the picture, and real short measurements: of a head that works and of one that is noise. No figure
+ * life, the picture, and real short measurements: of a head that works, of one that is noise and of one made slow. No figure
  * of speed is asserted. */
 #include <math.h>
 #include <stdlib.h>
@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #include "artifact/checkpoint.h"
+#include "base/clock.h"
+#include "decode/decode_internal.h"
+#include "model/model_internal.h"
 #include "tests/support.h"
 #include "tune/load.h"
 #include "tune/record.h"
@@ -246,6 +249,37 @@ static void record_round_trip(void **arg)
     save(state, &donor, 7);
     assert_true(find(state, &donor, &r));
     assert_int_equal(r.verdict, TUNE_COLLAPSED);
+}
+
+/* The part of the vocabulary that won, with what it covers; none where the whole did. */
+static void the_draft_vocabulary_is_recorded(void **arg)
+{
+    (void)arg;
+    char state[4096];
+    struct alula_error e;
+    struct tune_record found;
+    struct tune_key k = key_of("models/tiny-donor", 2);
+    snprintf(state, sizeof state, "%s", folder("trims"));
+    for (int trim = 0; trim < 2; trim++) {
+        struct tune_result r = made_result(0);
+        r.settings.n_trimmed = 1;
+        r.settings.trim_sizes[0] = 512;
+        r.n_trims = 2;
+        r.trim = trim;
+        for (int i = 0; i < 2; i++) {
+            r.trims[i] = r.rows[2];
+            r.trims[i].covered = i ? 120 : 150;
+            r.trims[i].accepted[0] = i ? 60 : 70;
+        }
+        json_t *payload = tune_to_json(&r, "some/model", k.cpu);
+        assert_non_null(payload);
+        assert_ok(tune_record_save(state, &k, payload, &e), e);
+        json_decref(payload);
+        assert_true(find(state, &k, &found));
+        assert_int_equal(found.draft_vocab, trim ? 512 : 0);
+        assert_true(!trim ||
+                    (found.coverage == 0.8 && found.acceptance == 0.6 && found.acceptance_whole == 0.7));
+    }
 }
 
 static void stale_records_are_ignored(void **arg)
@@ -497,6 +531,65 @@ static void a_head_that_works(void **arg)
     assert_true(r.ruling.verdict == TUNE_MTP_WINS || r.ruling.verdict == TUNE_PLAIN_WINS);
 }
 
+/* Drafts from parts of the vocabulary: everything is measured, the text is the same, and what is taken is either the whole
+ * or a part whose interval lies above it. */
+static void parts_of_the_vocabulary(void **arg)
+{
+    (void)arg;
+    struct alula_error e;
+    struct alula_engine *g, *part[TUNE_TRIMS_MAX];
+    struct tune_result r;
+    struct tune_options o = quick;
+    open_with(&g, "models/tiny-donor");
+    o.n_trimmed = tune_trim_sizes(g, o.trim_sizes);
+    assert_int_equal(o.n_trimmed, 2); /* the LM head of a small model is much of its head's step */
+    assert_true(o.trim_sizes[0] == 512 && o.trim_sizes[1] == 256);
+    for (int i = 0; i < 2; i++) {
+        struct alula_engine_options eo = {.mtp = "models/tiny-donor", .draft_vocab = o.trim_sizes[i]};
+        assert_ok(alula_engine_open(&part[i], "models/tiny-trunk", &eo, &e), e);
+        o.trimmed[i] = part[i];
+    }
+    assert_ok(tune_run(g, &o, &r, &e), e);
+    assert_int_equal(r.n_trims, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_true(r.trims[i].exact_match && r.trims[i].depth == TUNE_TRIM_DEPTH);
+        assert_int_equal(r.trims[i].tokens, 4 * 3 * 24);
+        assert_true(!i || r.trims[i].covered < r.trims[i - 1].covered);
+    }
+    assert_int_equal(r.trims[0].covered, r.trims[0].tokens);
+    assert_true(!r.trim || r.trims[r.trim].multiplier.low > 1);
+    for (int i = 0; i < r.n_rows; i++) assert_true(r.rows[i].exact_match);
+    for (int i = 0; i < 2; i++) alula_engine_close(part[i]);
+    alula_engine_close(g);
+}
+
+static void (*true_norm)(float *out, const float *x, const float *gain, size_t n, float eps);
+static const float *slow_gain;
+
+static void slow_norm(float *out, const float *x, const float *gain, size_t n, float eps)
+{
+    double begin = clock_s();
+    while (gain == slow_gain && clock_s() - begin < 0.01) continue;
+    true_norm(out, x, gain, n, eps);
+}
+
+/* A head that guesses well and takes longer than it saves: its last norm is made to wait, many times what a token takes. */
+static void a_slow_head(void **arg)
+{
+    (void)arg;
+    struct alula_error e;
+    struct alula_engine *g;
+    struct tune_result r;
+    open_with(&g, "models/tiny-donor");
+    true_norm = g->model->kern.rms_norm;
+    slow_gain = g->weights->mtp.norm.gain;
+    g->model->kern.rms_norm = slow_norm;
+    assert_ok(tune_run(g, &quick, &r, &e), e);
+    alula_engine_close(g);
+    assert_string_equal(tune_verdict_name(r.ruling.verdict), "no_mtp_depth_beat_ar");
+    assert_true(tune_acceptance(&r.rows[1], 0) > 0.3);
+}
+
 /* The donor's head with the values of every matrix in another order: right in every respect that can be
  * seen. */
 static void write_noise_head(const char *path)
@@ -600,12 +693,15 @@ int main(void)
         cmocka_unit_test(plain_without_tokens_is_no_result),
         cmocka_unit_test(few_drafts_say_little),
         cmocka_unit_test(record_round_trip),
+        cmocka_unit_test(the_draft_vocabulary_is_recorded),
         cmocka_unit_test(stale_records_are_ignored),
         cmocka_unit_test(damaged_records_are_reported),
         cmocka_unit_test(fingerprint_is_of_the_content),
         cmocka_unit_test(json_has_the_names),
         cmocka_unit_test(picture_is_well_formed),
         cmocka_unit_test(a_head_that_works),
+        cmocka_unit_test(parts_of_the_vocabulary),
+        cmocka_unit_test(a_slow_head),
         cmocka_unit_test(a_head_of_noise),
         cmocka_unit_test(refusals),
     };

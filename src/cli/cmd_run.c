@@ -280,21 +280,6 @@ static struct alula_session_options session_options(const struct run_options *o)
 }
 _Static_assert(ALULA_DEPTH_AUTO == -1 && ALULA_DEPTH_MAX == 7, "the choices of --depth are -1 .. 7");
 
-/* "auto" is plain decoding where tune found that no depth pays, and else what the session makes of it. What
- * tune measured is the model's own head in fast mode. */
-static void use_tuned(struct run_options *o, const char *dir)
-{
-    struct tune_record t;
-    struct alula_error e;
-    if (o->depth || o->no_mtp || o->mtp || o->exact) return;
-    if (userstate_tuned(&t, o->state, dir, o->threads, &e)) {
-        if (!t.depth && !t.busy) o->depth = 1;
-        log_at(LOG_INFO, "tune found %s", tune_verdict_name(t.verdict));
-    } else if (e.code) {
-        log_at(LOG_WARN, "%s", e.message);
-    }
-}
-
 static bool talk_begin(struct talk *t, const struct run_options *o, struct alula_error *e)
 {
     t->thinking = o->think ? THINK_ON : o->no_think ? THINK_OFF : THINK_UNSAID;
@@ -491,7 +476,7 @@ static bool run_here(struct run_options *o, const char *dir, const struct buf *t
 {
     struct alula_engine *engine = NULL;
     struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
-    use_tuned(o, dir);
+    if (!o->depth) o->depth = 1 + userstate_heed(&eo, o->state, dir, o->threads);
     bool ok = alula_engine_open(&engine, dir, &eo, e) && check_context(o, engine, e) &&
               (text ? answer_once(o, engine, text, e) : chat(o, engine, e));
     alula_engine_close(engine);

@@ -286,21 +286,8 @@ struct running {
     struct site site;
     struct buf key;
     char model[256];
+    int depth;
 };
-
-/* Drafting is left out where tune found that no depth pays; what it measured is the model's own head in fast mode. */
-static int choose_depth(const struct start_options *o, const char *dir)
-{
-    struct tune_record t;
-    struct alula_error e;
-    if (o->no_mtp || o->mtp || o->exact) return ALULA_DEPTH_AUTO;
-    if (userstate_tuned(&t, o->state, dir, o->threads, &e)) {
-        log_at(LOG_INFO, "tune found %s", tune_verdict_name(t.verdict));
-        return !t.depth && !t.busy ? 0 : ALULA_DEPTH_AUTO;
-    }
-    if (e.code) log_at(LOG_WARN, "%s", e.message);
-    return ALULA_DEPTH_AUTO;
-}
 
 /* The last part of the folder's path, or what --model-name says. */
 static void choose_name(struct running *r, const char *dir)
@@ -324,7 +311,7 @@ static bool start_scheduler(struct running *r, const char *dir, struct alula_err
         .parallel = o->parallel,
         .queue = o->queue,
         .max_tokens = o->max_tokens,
-        .depth = choose_depth(o, dir),
+        .depth = r->depth,
         .timeout_s = o->timeout,
         .cache_memory = (size_t)o->cache_memory << 20,
         .cache_dir = o->cache_dir,
@@ -361,6 +348,7 @@ static bool start(struct running *r, const char *dir, struct alula_error *e)
     const struct start_options *o = r->o;
     struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
     choose_name(r, dir);
+    r->depth = userstate_heed(&eo, o->state, dir, o->threads);
     return (!o->api_key_file || start_plan_key(o->api_key_file, &r->key, e)) &&
            access_log_open(&r->log, o->log, o->log_json, e) && alula_engine_open(&r->engine, dir, &eo, e) &&
            start_scheduler(r, dir, e) && start_http(r, e);

@@ -86,19 +86,23 @@ static const struct opt_example examples[] = {
     {NULL, NULL},
 };
 
-static const char text_help[] = "Lets the model continue a few short texts of different kinds, by plain "
-                                "decoding and with 1 to N tokens drafted "
-                                "ahead, in rounds that mix all of them, so that a slow moment of the machine "
-                                "hits all alike. Speeds are medians "
-                                "over rounds; the range behind a figure holds 95 % of what resampling the "
-                                "rounds gives. A depth wins only if it is "
-                                "faster than plain decoding by more than that; of depths within 2 % the "
-                                "deeper one is taken. A head of which at "
-                                "most 5 % of the first drafts are kept has collapsed and does not win.\n\n"
-                                "The verdict is remembered for this artifact, processor, number of threads "
-                                "and build. If no depth paid, 'run' "
-                                "decodes plainly unless told otherwise.\n\n"
-                                "If other programs want the CPUs it waits a little, then gives up.";
+static const char text_help[] =
+    "Lets the model continue a few short texts of different kinds, by plain "
+    "decoding and with 1 to N tokens drafted "
+    "ahead, in rounds that mix all of them, so that a slow moment of the machine "
+    "hits all alike. Speeds are medians "
+    "over rounds; the range behind a figure holds 95 % of what resampling the "
+    "rounds gives. A depth wins only if it is "
+    "faster than plain decoding by more than that; of depths within 2 % the "
+    "deeper one is taken. A head of which at "
+    "most 5 % of the first drafts are kept has collapsed and does not win.\n\n"
+    "If the LM head is much of what a draft costs, drafts from the most frequent quarter "
+    "and eighth of the vocabulary are measured first, and one of them is used if it is "
+    "faster by more than noise; the text stays the same.\n\n"
+    "The verdict is remembered for this artifact, processor, number of threads "
+    "and build. If no depth paid, 'run' "
+    "decodes plainly unless told otherwise.\n\n"
+    "If other programs want the CPUs it waits a little, then gives up.";
 
 /* ---- report -------------------------------------------------------------------------------------------- */
 
@@ -121,6 +125,24 @@ static void show_row(const struct tune_result *r, int i, struct buf *out)
     if (v->failed[i]) buf_str(out, "   another text than plain");
     if (v->collapsed[i]) buf_str(out, "   collapsed");
     buf_byte(out, '\n');
+}
+
+static void show_trims(const struct tune_result *r, struct buf *out)
+{
+    for (int i = 0; i < r->n_trims; i++) {
+        const struct tune_row *row = &r->trims[i];
+        char label[16] = "all ids";
+        if (i) snprintf(label, sizeof label, "%d ids", tune_trim_ids(r, i));
+        buf_fmt(out, "  %-10s %6.1f tok/s", label, row->tok_s.mid);
+        if (i)
+            buf_fmt(out, "   %.2fx (%.2f to %.2f)   cover %.1f%%  ", row->multiplier.mid, row->multiplier.low,
+                    row->multiplier.high, 100 * (double)row->covered / (double)row->tokens);
+        else
+            buf_fmt(out, "   drafts of depth %d from    ", TUNE_TRIM_DEPTH);
+        buf_fmt(out, "   accepted %3.0f%% %3.0f%%%s\n", 100 * tune_acceptance(row, 0),
+                100 * tune_acceptance(row, 1), i == r->trim ? "   TAKEN" : "");
+    }
+    if (r->n_trims) buf_byte(out, '\n');
 }
 
 static void show_costs(const struct tune_result *r, struct buf *out)
@@ -154,6 +176,7 @@ static void show_verdict(const struct tune_result *r, struct buf *out)
 
 static void show(const struct tune_result *r, const char *not_saved, const char *where, struct buf *out)
 {
+    show_trims(r, out);
     for (int i = 0; i < r->n_rows; i++) show_row(r, i, out);
     buf_byte(out, '\n');
     show_costs(r, out);
@@ -205,9 +228,23 @@ static bool watch(void *arg, enum tune_stage stage, int done, int total)
     return !term_stopped();
 }
 
+/* The same model once for each size of the draft vocabulary: the weights are mapped, so what is taken is the trimmed LM
+ * head. */
+static bool open_trimmed(struct tune_options *to, struct alula_engine **trimmed,
+                         const struct alula_engine *engine, const char *dir, struct alula_error *e)
+{
+    int n = tune_trim_sizes(engine, to->trim_sizes);
+    for (int i = 0; i < n; i++) {
+        struct alula_engine_options eo = {.draft_vocab = to->trim_sizes[i]};
+        if (!alula_engine_open(&trimmed[i], dir, &eo, e)) return false;
+        to->trimmed[to->n_trimmed++] = trimmed[i];
+    }
+    return true;
+}
+
 static bool measure(const struct tune_cli *o, const char *dir, struct tune_result *r, struct alula_error *e)
 {
-    struct alula_engine *engine;
+    struct alula_engine *engine, *trimmed[TUNE_TRIMS_MAX] = {NULL};
     struct watch w = {.begun = false};
     struct tune_options to = {
         .depths = o->depths,
@@ -219,8 +256,9 @@ static bool measure(const struct tune_cli *o, const char *dir, struct tune_resul
         .arg = &w,
     };
     if (!alula_engine_open(&engine, dir, NULL, e)) return false;
-    bool ok = tune_run(engine, &to, r, e);
+    bool ok = open_trimmed(&to, trimmed, engine, dir, e) && tune_run(engine, &to, r, e);
     if (w.begun) progress_end(&w.p);
+    for (int i = 0; i < TUNE_TRIMS_MAX; i++) alula_engine_close(trimmed[i]);
     alula_engine_close(engine);
     return ok;
 }

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/log.h"
 
 bool userstate_dir(char *out, size_t cap, const char *given, struct alula_error *e)
 {
@@ -39,4 +40,19 @@ bool userstate_tuned(struct tune_record *ret, const char *given, const char *mod
     /* A folder that cannot be read is reported by whoever opens it. */
     return tune_key_make(&key, model, n_threads, &none) && tune_record_find(dir, &key, ret, &found, e) &&
            found;
+}
+
+int userstate_heed(struct alula_engine_options *eo, const char *given, const char *model, int n_threads)
+{
+    struct tune_record t;
+    struct alula_error e;
+    if (eo->no_mtp || eo->mtp || eo->exact) return ALULA_DEPTH_AUTO;
+    if (!userstate_tuned(&t, given, model, n_threads, &e)) {
+        if (e.code) log_at(LOG_WARN, "%s", e.message);
+        return ALULA_DEPTH_AUTO;
+    }
+    log_at(LOG_INFO, "tune found %s", tune_verdict_name(t.verdict));
+    if (t.busy) return ALULA_DEPTH_AUTO;
+    eo->draft_vocab = t.depth ? t.draft_vocab : 0;
+    return t.depth ? ALULA_DEPTH_AUTO : 0;
 }

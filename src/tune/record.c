@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "artifact/config.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -134,6 +135,17 @@ static bool load(const char *state_dir, char *path, size_t cap, json_t **ret, st
     return ok;
 }
 
+static bool read_trim(const json_t *trim, struct tune_record *ret, struct alula_error *e)
+{
+    int64_t ids;
+    if (!json_is_object(trim)) return true; /* none was tried */
+    if (!json_get_int(trim, "ids", 0, CONFIG_VOCAB_MAX, &ids, "draft_vocab", e)) return false;
+    ret->draft_vocab = (int)ids;
+    return !ids || (json_get_real(trim, "coverage", 0, 1, &ret->coverage, "draft_vocab", e) &&
+                    json_get_real(trim, "acceptance", 0, 1, &ret->acceptance, "draft_vocab", e) &&
+                    json_get_real(trim, "acceptance_whole", 0, 1, &ret->acceptance_whole, "draft_vocab", e));
+}
+
 static bool read_record(const json_t *record, struct tune_record *ret, struct alula_error *e)
 {
     const char *verdict = NULL, *saved_at;
@@ -154,6 +166,7 @@ static bool read_record(const json_t *record, struct tune_record *ret, struct al
             return false;
         r.depth = (int)depth;
     }
+    if (!read_trim(json_object_get(payload, "draft_vocab"), &r, e)) return false;
     r.busy = json_is_true(json_object_get(json_object_get(payload, "diagnostics"), "busy"));
     snprintf(r.saved_at, sizeof r.saved_at, "%s", saved_at);
     *ret = r;

@@ -1,6 +1,6 @@
 /* tune.c - the measurement: sessions in interleaved rounds, their seconds and counters into rows.
  *
- * Knows the public interface. Does not know what a verdict is made of (verdict.c) nor where it is kept
+ * Knows the public interface, and of the engine's weights how many bytes they are. Does not know what a verdict is made of (verdict.c) nor where it is kept
  * (record.c). */
 #include "tune/tune.h"
 
@@ -11,25 +11,38 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "decode/decode_internal.h"
 #include "forge/stats.h"
+#include "tune/bench.h"
 #include "tune/load.h"
 #include "tune/prompts.h"
 
 enum { WAIT_MAX_S = 10 };
+#define TRIM_WORTH 0.15 /* of what a step of the head reads: less is not worth a trimmed LM head in memory */
 
 struct ids {
     int32_t *ids;
     size_t n;
 };
 
-struct trial {
+/* One of the things that are compared. */
+struct way {
     const struct alula_engine *engine;
+    struct tune_row *row;
+};
+
+struct trial {
+    const struct alula_engine *engine; /* what the depths are measured with */
+    struct way
+        ways[TUNE_ROWS_MAX]; /* [n_ways] under comparison, the first the one that others are measured by */
+    int n_ways;
     struct tune_result *out;
     struct ids prompts[TUNE_N_PROMPTS];
     int32_t *plain; /* [TUNE_N_PROMPTS][max_tokens]: what plain decoding wrote */
     int plain_n[TUNE_N_PROMPTS];
     int32_t *answer; /* [max_tokens]: the one in work */
-    double *rates;   /* [n_rows][TUNE_N_PROMPTS][rounds], tokens per second */
+    double *rates;   /* [n_ways][TUNE_N_PROMPTS][rounds], tokens per second */
+    double *ratios;  /* [TUNE_N_PROMPTS][rounds] */
     int done, total;
 };
 
@@ -71,8 +84,8 @@ static bool read_prompt(const struct alula_engine *engine, const struct tune_pro
 /* ---- one answer ---------------------------------------------------------------------------------------- */
 
 /* Goes on behind the model's stop ids: answers of one length can be compared. */
-static bool decode(struct trial *b, const struct ids *p, int depth, int max_tokens, struct alula_stats *stats,
-                   int *ret_n, struct alula_error *e)
+static bool decode(struct trial *b, const struct alula_engine *engine, const struct ids *p, int depth,
+                   int max_tokens, struct alula_stats *stats, int *ret_n, struct alula_error *e)
 {
     struct alula_session *s;
     struct alula_step step;
@@ -82,7 +95,7 @@ static bool decode(struct trial *b, const struct ids *p, int depth, int max_toke
     o.depth = depth;
     o.max_tokens = max_tokens;
     o.ignore_stop_ids = true;
-    if (!alula_session_create(&s, b->engine, &o, e)) return false;
+    if (!alula_session_create(&s, engine, &o, e)) return false;
     int n = 0;
     bool ok = alula_session_prompt(s, p->ids, p->n, NULL, NULL, e);
     do {
@@ -100,6 +113,7 @@ static void add_stats(struct tune_row *row, const struct alula_stats *s)
     row->tokens += s->tokens;
     row->prompt_tokens += s->prompt_tokens;
     row->cycles += s->cycles;
+    row->covered += s->covered;
     for (int d = 0; d < ALULA_DEPTH_MAX; d++) {
         row->drafted[d] += s->drafted[d];
         row->accepted[d] += s->accepted[d];
@@ -121,19 +135,20 @@ static bool same_text(struct trial *b, int prompt, int depth, int n)
     return n == b->plain_n[prompt] && !memcmp(plain, b->answer, (size_t)n * sizeof *plain);
 }
 
-static bool measure(struct trial *b, int round, int prompt, int depth, struct alula_error *e)
+static bool measure(struct trial *b, int round, int prompt, int way, struct alula_error *e)
 {
     struct tune_result *r = b->out;
-    struct tune_row *row = &r->rows[depth];
+    struct tune_row *row = b->ways[way].row;
     struct alula_stats stats;
     int n;
     if (!tell(b, TUNE_MEASURING, b->done, b->total, e) ||
-        !decode(b, &b->prompts[prompt], depth, r->settings.max_tokens, &stats, &n, e))
+        !decode(b, b->ways[way].engine, &b->prompts[prompt], row->depth, r->settings.max_tokens, &stats, &n,
+                e))
         return false;
     b->done++;
     add_stats(row, &stats);
-    row->exact_match &= same_text(b, prompt, depth, n);
-    b->rates[(depth * TUNE_N_PROMPTS + prompt) * r->settings.rounds + round] =
+    row->exact_match &= same_text(b, prompt, row->depth, n);
+    b->rates[(way * TUNE_N_PROMPTS + prompt) * r->settings.rounds + round] =
         (double)stats.tokens / fmax(stats.decode_s, 1e-9);
     return true;
 }
@@ -146,18 +161,39 @@ static bool warm_up(struct trial *b, struct alula_error *e)
 {
     struct alula_stats stats;
     const struct tune_options *o = &b->out->settings;
-    int n, total = TUNE_N_PROMPTS + o->depths;
+    int n, total = TUNE_N_PROMPTS + o->n_trimmed + o->depths, done = TUNE_N_PROMPTS;
     for (int p = 0; p < TUNE_N_PROMPTS; p++) {
         if (!tell(b, TUNE_WARMING, p, total, e) ||
-            !decode(b, &b->prompts[p], 0, o->max_tokens, &stats, &n, e))
+            !decode(b, b->engine, &b->prompts[p], 0, o->max_tokens, &stats, &n, e))
             return false;
         same_text(b, p, 0, n);
     }
+    for (int i = 0; i < o->n_trimmed; i++)
+        if (!tell(b, TUNE_WARMING, done++, total, e) ||
+            !decode(b, o->trimmed[i], &b->prompts[0], TUNE_TRIM_DEPTH, 8, &stats, &n, e))
+            return false;
     for (int d = 1; d <= o->depths; d++)
-        if (!tell(b, TUNE_WARMING, TUNE_N_PROMPTS + d - 1, total, e) ||
-            !decode(b, &b->prompts[0], d, 8, &stats, &n, e))
+        if (!tell(b, TUNE_WARMING, done++, total, e) ||
+            !decode(b, b->engine, &b->prompts[0], d, 8, &stats, &n, e))
             return false;
     return true;
+}
+
+static void add_way(struct trial *b, const struct alula_engine *engine, struct tune_row *row, int depth)
+{
+    *row = (struct tune_row){.depth = depth, .exact_match = true};
+    b->ways[b->n_ways++] = (struct way){engine, row};
+}
+
+static void sum_up(struct trial *b)
+{
+    int rounds = b->out->settings.rounds, n = TUNE_N_PROMPTS * rounds;
+    for (int w = 0; w < b->n_ways; w++) {
+        const double *rates = b->rates + (size_t)w * (size_t)n;
+        for (int i = 0; i < n; i++) b->ratios[i] = rates[i] / b->rates[i];
+        b->ways[w].row->tok_s = estimate_mean(rates, TUNE_N_PROMPTS, rounds, (uint64_t)w);
+        b->ways[w].row->multiplier = estimate_ratio(b->ratios, TUNE_N_PROMPTS, rounds, (uint64_t)w);
+    }
 }
 
 static bool run_rounds(struct trial *b, struct alula_error *e)
@@ -165,24 +201,42 @@ static bool run_rounds(struct trial *b, struct alula_error *e)
     const struct tune_options *o = &b->out->settings;
     for (int r = 0; r < o->rounds; r++)
         for (int p = 0; p < TUNE_N_PROMPTS; p++)
-            for (int i = 0; i <= o->depths; i++)
-                if (!measure(b, r, p, (r + p + i) % (o->depths + 1), e)) return false;
+            for (int i = 0; i < b->n_ways; i++)
+                if (!measure(b, r, p, (r + p + i) % b->n_ways, e)) return false;
+    sum_up(b);
     return true;
 }
 
-static void sum_up(struct trial *b, double *ratios)
+/* A part of the vocabulary is taken if it is faster than the whole by more than noise. */
+static bool choose_vocabulary(struct trial *b, struct alula_error *e)
 {
     struct tune_result *r = b->out;
-    int rounds = r->settings.rounds, n = TUNE_N_PROMPTS * rounds;
-    double spreads[TUNE_N_PROMPTS];
-    for (int d = 0; d < r->n_rows; d++) {
-        const double *rates = b->rates + (size_t)d * (size_t)n;
-        for (int i = 0; i < n; i++) ratios[i] = rates[i] / b->rates[i];
-        r->rows[d].tok_s = estimate_mean(rates, TUNE_N_PROMPTS, rounds, (uint64_t)d);
-        r->rows[d].multiplier = estimate_ratio(ratios, TUNE_N_PROMPTS, rounds, (uint64_t)d);
+    const struct tune_options *o = &r->settings;
+    if (!o->n_trimmed) return true;
+    b->n_ways = 0;
+    for (int i = 0; i <= o->n_trimmed; i++)
+        add_way(b, i ? o->trimmed[i - 1] : b->engine, &r->trims[i], TUNE_TRIM_DEPTH);
+    if (!run_rounds(b, e)) return false;
+    r->n_trims = b->n_ways;
+    for (int i = 1; i < r->n_trims; i++) {
+        struct estimate m = r->trims[i].multiplier;
+        if (r->trims[i].exact_match && m.low > 1 && m.mid > r->trims[r->trim].multiplier.mid) r->trim = i;
     }
+    if (r->trim) b->engine = o->trimmed[r->trim - 1];
+    return true;
+}
+
+static bool measure_depths(struct trial *b, struct alula_error *e)
+{
+    struct tune_result *r = b->out;
+    int rounds = r->settings.rounds;
+    double spreads[TUNE_N_PROMPTS];
+    b->n_ways = 0;
+    for (int d = 0; d < r->n_rows; d++) add_way(b, b->engine, &r->rows[d], d);
+    if (!run_rounds(b, e)) return false;
     for (int p = 0; p < TUNE_N_PROMPTS; p++) spreads[p] = estimate_spread(b->rates + p * rounds, rounds);
     r->noise = stats_median(spreads, TUNE_N_PROMPTS);
+    return true;
 }
 
 /* ---- is the machine ours? ------------------------------------------------------------------------------ */
@@ -220,6 +274,18 @@ static bool check_noise(struct tune_result *r, struct alula_error *e)
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
 
+int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX])
+{
+    const struct weights *w = engine->weights;
+    int vocab = w->config->vocab;
+    if (!engine->has_mtp) return 0;
+    double whole = bench_draft_bytes(w, vocab), part = bench_draft_bytes(w, vocab / 4);
+    if (part > (1 - TRIM_WORTH) * whole) return 0;
+    sizes[0] = vocab / 4;
+    sizes[1] = vocab / 8;
+    return 2;
+}
+
 static bool check_options(const struct alula_engine *engine, const struct tune_options *o,
                           struct alula_error *e)
 {
@@ -237,15 +303,15 @@ static bool check_options(const struct alula_engine *engine, const struct tune_o
     return true;
 }
 
-static bool allocate(struct trial *b, double **ret_ratios, struct alula_error *e)
+static bool allocate(struct trial *b, struct alula_error *e)
 {
     const struct tune_options *o = &b->out->settings;
     size_t n = (size_t)TUNE_N_PROMPTS * (size_t)o->rounds, tokens = (size_t)o->max_tokens;
-    b->rates = mem_zalloc((size_t)b->out->n_rows * n, sizeof *b->rates);
+    b->rates = mem_zalloc(TUNE_ROWS_MAX * n, sizeof *b->rates);
     b->plain = mem_zalloc(TUNE_N_PROMPTS * tokens, sizeof *b->plain);
     b->answer = mem_zalloc(tokens, sizeof *b->answer);
-    *ret_ratios = mem_zalloc(n, sizeof **ret_ratios);
-    return (b->rates && b->plain && b->answer && *ret_ratios) ||
+    b->ratios = mem_zalloc(n, sizeof *b->ratios);
+    return (b->rates && b->plain && b->answer && b->ratios) ||
            err_set(e, ALULA_NOMEM, "not enough memory to tune");
 }
 
@@ -261,14 +327,11 @@ bool tune_run(const struct alula_engine *engine, const struct tune_options *o, s
 {
     if (!check_options(engine, o, e)) return false;
     struct tune_result r = {.settings = *o, .n_rows = o->depths + 1};
-    struct trial b = {.engine = engine, .out = &r, .total = (o->depths + 1) * TUNE_N_PROMPTS * o->rounds};
-    double *ratios = NULL;
+    int n_ways = o->depths + 1 + (o->n_trimmed ? o->n_trimmed + 1 : 0);
+    struct trial b = {.engine = engine, .out = &r, .total = n_ways * TUNE_N_PROMPTS * o->rounds};
     if (!r.settings.n_threads) r.settings.n_threads = pool_cpu_count();
-    for (int d = 0; d < r.n_rows; d++) r.rows[d] = (struct tune_row){.depth = d, .exact_match = true};
-    bool ok = allocate(&b, &ratios, e) && read_prompts(&b, e) && wait_for_quiet(&b, e) && warm_up(&b, e) &&
-              run_rounds(&b, e);
-    if (ok) sum_up(&b, ratios);
-    ok = ok && check_noise(&r, e);
+    bool ok = allocate(&b, e) && read_prompts(&b, e) && wait_for_quiet(&b, e) && warm_up(&b, e) &&
+              choose_vocabulary(&b, e) && measure_depths(&b, e) && check_noise(&r, e);
     if (ok) {
         tune_judge(r.rows, r.n_rows, &r.ruling);
         *ret = r;
@@ -277,6 +340,6 @@ bool tune_run(const struct alula_engine *engine, const struct tune_options *o, s
     mem_free(b.rates);
     mem_free(b.plain);
     mem_free(b.answer);
-    mem_free(ratios);
+    mem_free(b.ratios);
     return ok;
 }

@@ -10,6 +10,14 @@
 #define TUNE_NOISE_MAX  0.05
 #define TUNE_ROUNDS_MIN 3
 
+#define TUNE_TRIMS_MAX 2
+/* Depth at which the vocabularies that drafts may come from are compared. */
+#define TUNE_TRIM_DEPTH 2
+
+/* Numbers of ids, the most frequent of the vocabulary, that drafting from might pay; none (0) if the LM head is too small
+ * a share of a step of the head to be worth trimming. For alula_engine_options.draft_vocab. */
+int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX]);
+
 enum tune_stage { TUNE_WAITING, TUNE_WARMING, TUNE_MEASURING };
 
 struct tune_options {
@@ -18,6 +26,10 @@ struct tune_options {
     int max_tokens; /* of each answer, at least 8 */
     int n_threads;  /* 0 = the CPUs that this process may use */
     bool force;     /* measure and judge on a busy machine too */
+    const struct alula_engine
+        *trimmed[TUNE_TRIMS_MAX];   /* [n_trimmed] the same model with a draft vocabulary */
+    int trim_sizes[TUNE_TRIMS_MAX]; /* what they were opened with */
+    int n_trimmed;
     /* May be NULL. Answers done of answers in all; false ends with CANCELLED. WAITING: seconds waited of the
      * most. */
     bool (*progress)(void *arg, enum tune_stage stage, int done, int total);
@@ -26,6 +38,11 @@ struct tune_options {
 
 struct tune_result {
     struct tune_options settings; /* as measured: n_threads filled in */
+    /* Drafts from the whole vocabulary, and from each part of it; multipliers are against the whole. n_trims 0: not
+     * tried. */
+    struct tune_row trims[1 + TUNE_TRIMS_MAX];
+    int n_trims,
+        trim; /* the one that the rows were measured with: 0 the whole, or a part that is faster by more than noise */
     struct tune_row rows[TUNE_ROWS_MAX];
     int n_rows;
     struct tune_ruling ruling;
@@ -34,8 +51,15 @@ struct tune_result {
     bool busy;     /* others or noise are too much; only with force */
 };
 
+/* The ids of trims[i]; 0 = the whole vocabulary. */
+static inline int tune_trim_ids(const struct tune_result *r, int i)
+{
+    return i ? r->settings.trim_sizes[i - 1] : 0;
+}
+
 /* Decodes greedily a few bundled prompts, plain and at each depth, in interleaved rounds: each round has
  * every prompt at every depth, beginning with another depth each time, so that a slow moment hits all alike.
+ * Before that, in the same way, at one depth, drafts from the whole vocabulary and from parts of it.
  * Needs an engine with a head. Errors: UNSUPPORTED (no head), USAGE, BUSY (the machine does other things,
  * before or meanwhile; not with force), CANCELLED, those of sessions. */
 bool tune_run(const struct alula_engine *engine, const struct tune_options *o, struct tune_result *ret,

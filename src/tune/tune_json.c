@@ -106,6 +106,31 @@ static json_t *ruling_json(const struct tune_result *r)
                      modes(r, v->ties_winner));
 }
 
+static double coverage(const struct tune_row *row)
+{
+    return row->tokens ? (double)row->covered / (double)row->tokens : 0;
+}
+
+/* Which part of the vocabulary drafts come from, and what was weighed; null if nothing was. */
+static json_t *trims_json(const struct tune_result *r)
+{
+    if (!r->n_trims) return json_null();
+    const struct tune_row *chosen = &r->trims[r->trim];
+    json_t *list = json_array();
+    for (int i = 0; i < r->n_trims; i++) {
+        const struct tune_row *row = &r->trims[i];
+        json_array_append_new(list,
+                              json_pack("{s:i, s:f, s:f, s:o, s:f, s:o, s:b}", "ids", tune_trim_ids(r, i),
+                                        "tok_s", row->tok_s.mid, "multiplier_vs_whole", row->multiplier.mid,
+                                        "multiplier_vs_whole_interval", interval(row->multiplier), "coverage",
+                                        coverage(row), "acceptance_by_depth", acceptance(row, 1),
+                                        "exact_match", row->exact_match));
+    }
+    return json_pack("{s:i, s:f, s:f, s:f, s:i, s:o}", "ids", tune_trim_ids(r, r->trim), "coverage",
+                     coverage(chosen), "acceptance", tune_acceptance(chosen, 0), "acceptance_whole",
+                     tune_acceptance(&r->trims[0], 0), "depth", TUNE_TRIM_DEPTH, "candidates", list);
+}
+
 static json_t *settings_json(const struct tune_result *r)
 {
     const struct tune_options *o = &r->settings;
@@ -125,13 +150,13 @@ json_t *tune_to_json(const struct tune_result *r, const char *model, const char 
     if (uname(&u)) return NULL;
     json_t *results = json_array();
     for (int i = 0; i < r->n_rows; i++) json_array_append_new(results, row_json(r, i));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:s, s:s, s:s, s:i}, s:{s:s}, s:{s:f, s:f, "
-                     "s:f, s:b, s:b}, s:b}",
-                     "action", "tune", "model", model, "suite", "alula-short-4", "control_field", "depth",
-                     "settings", settings_json(r), "results", results, "best", choice(r, r->ruling.winner),
-                     "best_multiplier", ruling_json(r), "hardware", "chip", cpu, "machine", u.machine,
-                     "system", u.sysname, "logical_cpu", pool_cpu_count(), "software", "alula_version",
-                     alula_version(), "diagnostics", "other_tasks", r->others, "noise", r->noise,
-                     "noise_limit", TUNE_NOISE_MAX, "busy", r->busy, "forced", r->settings.force,
-                     "from_cache", 0);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:s, s:s, s:s, s:i}, s:{s:s}, s:{s:f, s:f, "
+        "s:f, s:b, s:b}, s:b}",
+        "action", "tune", "model", model, "suite", "alula-short-4", "control_field", "depth", "settings",
+        settings_json(r), "results", results, "best", choice(r, r->ruling.winner), "best_multiplier",
+        ruling_json(r), "draft_vocab", trims_json(r), "hardware", "chip", cpu, "machine", u.machine, "system",
+        u.sysname, "logical_cpu", pool_cpu_count(), "software", "alula_version", alula_version(),
+        "diagnostics", "other_tasks", r->others, "noise", r->noise, "noise_limit", TUNE_NOISE_MAX, "busy",
+        r->busy, "forced", r->settings.force, "from_cache", 0);
 }

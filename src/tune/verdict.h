@@ -19,6 +19,7 @@ struct tune_row {
     struct estimate tok_s;                 /* mean over prompts of the median over rounds */
     struct estimate multiplier;            /* against plain decoding of the same prompt in the same round */
     int64_t tokens, prompt_tokens, cycles; /* sums over everything measured, as the seconds */
+    int64_t covered;                       /* of tokens: those that drafts could be */
     int64_t drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
     double prefill_s, decode_s, draft_s, verify_s;
     bool exact_match; /* every text is, token for token, that of plain decoding */

@@ -28,6 +28,8 @@ is 'results[1].generated_tokens' 96
 is 'results[1].quality_passed' True
 is 'best_multiplier.verdict in ["mtp_depth_wins", "no_mtp_depth_beat_ar"]' True
 is saved False
+is 'draft_vocab.candidates | map(attribute="ids") | join(" ")' '0 512 256'
+is 'draft_vocab.ids in [0, 512, 256]' True
 threads=$(member settings.threads)
 [ ! -e "$XDG_STATE_HOME" ] || fail "--no-save made $XDG_STATE_HOME"
 
@@ -58,6 +60,26 @@ recorded no_mtp_depth_beat_ar false
 [ "$(depth --threads $((threads + 1)))" = auto ] || fail "the record is of another number of threads"
 expect 0 inspect "$dir/copy"
 grep -q 'tuned .*no_mtp_depth_beat_ar' "$dir/out" || fail "inspect does not show it: $(cat "$dir/out")"
+
+# Drafts come from the part of the vocabulary that won, and the text stays the same.
+tokens() {
+    expect 0 run "$dir/copy" --raw -p 'In the beginning' -n 40 --json "$@"
+    cp "$dir/out" "$dir/json"
+    member 'tokens | join(" ")'
+}
+plain=$(tokens --depth 0)
+cat >"$dir/win.jinja" <<'EOF'
+{%- set r = (records.values() | list)[0] -%}
+{"schema_version": 1, "records": {"{{ r.key }}": {"schema_version": 1, "saved_at": "then", "key": "{{ r.key }}",
+"key_material": {{ r.key_material | tojson }}, "payload": {"diagnostics": {"busy": false},
+"best": {"depth": 2, "multiplier_vs_ar": 1.5}, "best_multiplier": {"verdict": "mtp_depth_wins"},
+"draft_vocab": {"ids": 512, "coverage": 0.75, "acceptance": 0.625, "acceptance_whole": 0.75}}}}}
+EOF
+"$alula" render --template "$dir/win.jinja" --input "$state" >"$dir/new"
+cp "$dir/new" "$state"
+[ "$(tokens)" = "$plain" ] || fail "another text from a part of the vocabulary"
+expect 0 inspect "$dir/copy"
+prints 'drafts come from 512 ids: 75.0 % of tokens'
 
 # Damaged: said, not heeded, not overwritten.
 echo '{' >"$state"
