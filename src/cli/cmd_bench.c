@@ -229,6 +229,9 @@ static void show(struct buf *out, const struct bench *b, const struct bench_labe
     buf_fmt(out, "\n%-21s  %9.1f MB    with the longest context %.1f MB\n", "peak memory",
             (double)b->rss_bytes / 1e6, (double)b->rss_context_bytes / 1e6);
     show_notes(out, b);
+    if (label->synthetic)
+        buf_fmt(out, "Experts: a token shares %.0f %% of its own with its neighbour.\n",
+                100 * label->expert_overlap);
 }
 
 /* ---- the run --------------------------------------------------------------------------------------------- */
@@ -335,12 +338,10 @@ static bool fit_layers(struct config *shape, enum synth_shape which, struct alul
 static void label_synthetic(struct bench_label *label, char *title, size_t cap, const struct bench_cli *o)
 {
     static const char *const names[] = {"Qwen3.5-35B-A3B", "Qwen3.5-122B-A10B"};
-    snprintf(title, cap,
-             "random weights in the shape of %s, %d of %d layers%s; %.0f %% of a token's experts are its "
-             "neighbour's",
-             names[o->synthetic], label->layers, label->all_layers,
-             !o->layers && label->layers < label->all_layers ? " (more do not fit the memory)" : "",
-             100 * o->expert_overlap);
+    snprintf(title, cap, "Random weights in the shape of %s, %d of %d layers%s", names[o->synthetic],
+             label->layers, label->all_layers,
+             !o->layers && label->layers < label->all_layers ? " (more do not fit the memory)" : "");
+    label->expert_overlap = o->expert_overlap;
     label->title = title;
 }
 

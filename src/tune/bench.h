@@ -114,6 +114,7 @@ struct bench_label {
     const char *title;        /* "qwen3.5-35b-a3b, 8 of 40 layers" or a folder's name; of any UTF-8 */
     bool synthetic;           /* and then */
     int layers, all_layers;   /* layers made, and those of the model with that shape */
+    double expert_overlap;    /* of neighbouring tokens */
     struct bench_figure load; /* s; synthetic: making the weights; else from the start to the first token */
 };
 

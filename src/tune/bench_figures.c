@@ -139,6 +139,7 @@ static void put_label(json_t *root, const struct bench_label *label)
         json_object_set_new(root, "synthetic", json_true());
         json_object_set_new(root, "layers", json_integer(label->layers));
         json_object_set_new(root, "all_layers", json_integer(label->all_layers));
+        json_object_set_new(root, "expert_overlap", json_real(label->expert_overlap));
     }
     put(root, "load_s", label->load);
     json_object_set_new(root, "load",

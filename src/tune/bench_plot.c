@@ -105,8 +105,8 @@ void bench_plot(const struct bench *b, const struct bench_label *label, struct b
     double gbs = bench_read_gbs(b).median;
     struct axes a = axes_of(b, gbs);
     svg_begin(out, WIDTH, HEIGHT);
-    svg_text(out, WIDTH / 2.0, 28, "middle", " font-size=\"15\"", "%s: %d threads, %s", label->title,
-             b->n_threads, b->isa);
+    svg_text(out, WIDTH / 2.0, 28, "middle", " font-size=\"15\"", "%s", label->title);
+    svg_text(out, LEGEND, TOP - 14, "start", "", "%d threads, %s", b->n_threads, b->isa);
     draw_axes(&a, out);
     draw_roof(&a, gbs, out);
     for (int i = 0; i < b->n_jobs; i++)
