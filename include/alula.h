@@ -120,6 +120,13 @@ enum alula_law {
     ALULA_LAW_COUPLED
 };
 
+/* The natural logarithm of what the model itself held a token's probability to be: log-softmax of its raw logits, before
+ * penalties, bias, mask, temperature and all that follows. */
+struct alula_logprob {
+    int32_t id;
+    double logprob;
+};
+
 /* How a token is drawn, in this order: repetition penalty over prompt and answer, presence and frequency
  * penalty over the answer, logit bias, mask (see alula_session_options), temperature, top_k, top_p, min_p. */
 struct alula_sampling {
@@ -153,6 +160,8 @@ struct alula_session_options {
     const char *const *stop; /* [n_stop] texts that end an answer, not empty; copied */
     int n_stop;              /* at most 16 */
     bool ignore_stop_ids;    /* go on after the model's own stop ids */
+    int logprobs;            /* entries of each token's row of log-probabilities, at most 21; 0 = none are reported */
+    bool score_prompt;       /* report them of the prompt's tokens, too: read in small passes; needs logprobs */
     bool draft_whole;        /* draft by the LM head itself, even if the engine has a draft vocabulary */
     /* Constrains the answer, NULL = not. Called for each place before its token is drafted or drawn, with the
      * n tokens of the answer before it (drafts under test included). Returns one bit for each id (id i is bit
@@ -183,7 +192,7 @@ bool alula_session_prompt(struct alula_session *session, const int32_t *ids, siz
                           bool (*progress)(void *arg, size_t done, size_t total), void *arg,
                           struct alula_error *e);
 
-/* The same without reading: alula_batch_step reads. Ids behind a prompt that is still being read lengthen it. */
+/* The same without reading: steps read. Ids behind a prompt that is still being read lengthen it. */
 bool alula_session_begin(struct alula_session *session, const int32_t *ids, size_t n, struct alula_error *e);
 
 enum alula_finish {
@@ -203,12 +212,18 @@ struct alula_step {
     const size_t *text_ends;   /* [n_tokens] bytes of text once that token was taken */
     int n_drafted, n_accepted; /* the first n_accepted tokens were drafts, a stop may cut among them */
     int n_read;                /* tokens of its prompt that a batch's step read */
+    /* If asked for, a row of options.logprobs entries for each token: its own, then the likeliest ids, largest first (the
+     * token among them if it is one; entries that are left over have id -1). Of the prompt's tokens likewise; of the
+     * first one, before which nothing was read, only the id is known, and logprob is NaN. */
+    const struct alula_logprob *logprobs;      /* [n_tokens] rows, or NULL */
+    const struct alula_logprob *read_logprobs; /* [n_read] rows, or NULL */
     enum alula_finish finish;
     int stop; /* of ALULA_STOP: index of the stop text, or -1 for a stop id */
 };
-/* One cycle: draft, verify, accept; gives 1 to depth+1 tokens (up to ALULA_DEPTH_MAX+1 where a mask leaves no choice), the
- * first step after a prompt one. Allocates nothing, but for what a grammar keeps of a place where no session was before.
- * A failed step (a mask that allows nothing, a model that gives no finite logit) changes nothing. */
+/* Reads on a prompt that was begun. Else one cycle: draft, verify, accept; gives 1 to depth+1 tokens (up to
+ * ALULA_DEPTH_MAX+1 where a mask leaves no choice), the first after a prompt one. Allocates nothing, but for what a
+ * grammar keeps of a place where no session was before. A failed step (a mask that allows nothing, a model that gives no
+ * finite logit) changes nothing. */
 bool alula_session_step(struct alula_session *session, struct alula_step *ret, struct alula_error *e);
 
 /* Everything said so far, prompts and answers, stop ids included: what the next prompt continues. [*ret_n],

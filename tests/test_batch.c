@@ -11,6 +11,7 @@
 #define PROMPT_MAX 90
 #define TOKENS_MAX 40
 #define TEXT_MAX   2048
+#define LOGPROBS   3
 
 static struct alula_engine *engine; /* the bundled trunk with the donor's head */
 static int32_t *words;              /* ids of the text that prompts are cut from */
@@ -59,6 +60,8 @@ struct request {
         char text[TEXT_MAX];
         int n;
         size_t len;
+        struct alula_logprob logprobs[TOKENS_MAX][LOGPROBS], read[PROMPT_MAX][LOGPROBS];
+        int n_read;
         enum alula_finish finish;
         bool failed;
     } answer[TURNS_MAX];
@@ -107,6 +110,8 @@ static struct request any_request(void)
     r.o.stop = stops;
     r.o.n_stop = any(3);
     r.o.ignore_stop_ids = any(2);
+    r.o.logprobs = any(2) * LOGPROBS;
+    r.o.score_prompt = r.o.logprobs && any(2);
     r.allowed = mem_zalloc((size_t)model_config(engine->model)->vocab / 32 + 1, sizeof *r.allowed);
     assert_non_null(r.allowed);
     for (int t = 0; t < r.n_turns; t++) {
@@ -130,8 +135,12 @@ static void take(struct answer *a, const struct alula_step *step)
     assert_true(a->n + step->n_tokens <= TOKENS_MAX && a->len + step->text_len < TEXT_MAX);
     memcpy(a->tokens + a->n, step->tokens, (size_t)step->n_tokens * sizeof *a->tokens);
     memcpy(a->text + a->len, step->text, step->text_len);
+    size_t row = sizeof a->logprobs[0];
+    if (step->logprobs) memcpy(a->logprobs + a->n, step->logprobs, (size_t)step->n_tokens * row);
+    if (step->read_logprobs) memcpy(a->read + a->n_read, step->read_logprobs, (size_t)step->n_read * row);
     a->n += step->n_tokens;
     a->len += step->text_len;
+    a->n_read += step->n_read;
     a->finish = step->finish;
 }
 
@@ -145,7 +154,7 @@ static void run_alone(struct request *r)
     for (int t = 0; t < r->n_turns; t++) {
         struct alula_step step = {.finish = ALULA_RUNNING};
         struct answer *a = &r->answer[t];
-        assert_ok(alula_session_prompt(s, words + r->at[t], (size_t)r->n_prompt[t], NULL, NULL, &e), e);
+        assert_ok(alula_session_begin(s, words + r->at[t], (size_t)r->n_prompt[t], &e), e);
         while (!a->failed && step.finish == ALULA_RUNNING) {
             a->failed = !alula_session_step(s, &step, &e);
             if (!a->failed) take(a, &step);
@@ -161,7 +170,7 @@ struct live {
     const struct request *request;
     struct alula_session *session;
     struct answer answer;
-    int turn, n_read;
+    int turn;
     int leaves; /* after so many passes; -1 = stays to the end */
 };
 
@@ -169,7 +178,6 @@ static void begin(struct live *l)
 {
     struct alula_error e;
     const struct request *r = l->request;
-    l->n_read = 0;
     l->answer = (struct answer){0};
     assert_ok(alula_session_begin(l->session, words + r->at[l->turn], (size_t)r->n_prompt[l->turn], &e), e);
 }
@@ -184,6 +192,15 @@ static void join(struct live *l, const struct request *r, struct alula_batch *b,
     begin(l);
 }
 
+/* Bit for bit, the NaN of a first token too. */
+static void assert_same_logprobs(const struct alula_logprob *a, const struct alula_logprob *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(a[i].id, b[i].id);
+        assert_memory_equal(&a[i].logprob, &b[i].logprob, sizeof a[i].logprob);
+    }
+}
+
 /* What was said so far is how the session alone begins; at the end, all of it. */
 static void check(const struct live *l, bool ended)
 {
@@ -191,6 +208,8 @@ static void check(const struct live *l, bool ended)
     assert_true(a->n <= want->n && a->len <= want->len);
     assert_memory_equal(a->tokens, want->tokens, (size_t)a->n * sizeof *a->tokens);
     assert_memory_equal(a->text, want->text, a->len);
+    assert_same_logprobs(a->logprobs[0], want->logprobs[0], a->n * l->request->o.logprobs);
+    if (l->request->o.score_prompt) assert_same_logprobs(a->read[0], want->read[0], a->n_read * LOGPROBS);
     if (!ended) return;
     assert_int_equal(a->failed, want->failed);
     assert_int_equal(a->n, want->n);
@@ -205,9 +224,8 @@ static bool advance(struct live *l, const struct alula_turn *turn)
     l->answer.failed = turn->failed;
     if (!turn->failed) {
         take(&l->answer, &turn->step);
-        l->n_read += turn->step.n_read;
         assert_true(turn->step.n_read <= turn->read_max);
-        if (turn->step.n_tokens) assert_int_equal(l->n_read, r->n_prompt[l->turn]);
+        if (turn->step.n_tokens) assert_int_equal(l->answer.n_read, r->n_prompt[l->turn]);
     }
     bool ended = turn->failed || turn->step.finish != ALULA_RUNNING;
     check(l, ended);

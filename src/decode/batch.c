@@ -35,7 +35,10 @@ static void draft_one(struct batch *b, int i)
 static void accept_one(struct batch *b, int i)
 {
     struct seat *seat = b->at_work[i];
-    seat->failed = !speculator_accept(seat->speculator, seat->error);
+    if (seat->n_read)
+        speculator_score(seat->speculator, seat->n_read);
+    else
+        seat->failed = !speculator_accept(seat->speculator, seat->error);
 }
 
 struct work {
@@ -104,7 +107,7 @@ static void accept(struct batch *b)
     b->n_at_work = 0;
     for (int i = 0; i < b->n; i++) {
         b->seats[i].failed = false;
-        if (!b->seats[i].n_read) take_to_work(b, &b->seats[i]);
+        if (!b->seats[i].n_read || b->seats[i].speculator->logprobs.prompt) take_to_work(b, &b->seats[i]);
     }
     if (b->n_at_work) work_on_each(b, accept_one);
 }

@@ -55,7 +55,6 @@ struct alula_session {
     bool ignore_stop_ids;
     bool reading;             /* a prompt has begun that is not read to its end */
     bool answering;           /* a prompt was read, the answer has not ended */
-    int prompt;               /* index of the prompt's first token in the timeline */
     int known;                /* tokens of the timeline that the sampler has seen */
     struct alula_stats stats; /* of prompt and session; the speculator counts its own */
 };

@@ -48,7 +48,7 @@ void pass_run(struct pass *p, const struct part *parts, int n)
     for (int i = 0; i < n; row += p->spans[i++].n) {
         struct timeline *t = parts[i].timeline;
         t->rows = forward_hidden(p->forward, row);
-        t->logits = forward_logits(p->forward, row);
+        *(parts[i].n_read ? &t->read_logits : &t->logits) = forward_logits(p->forward, row);
         if (parts[i].n_read)
             n_pairs += timeline_read_pairs(t, parts[i].n_read, p->pairs + n_pairs);
         else if (t->n_pairs > PAIRS_MAX - VERIFY_ROWS_MAX) /* leave room for what is committed */

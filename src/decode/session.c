@@ -35,6 +35,10 @@ static bool check_options(const struct alula_engine *engine, const struct alula_
                        ALULA_DEPTH_MAX, ALULA_DEPTH_AUTO);
     if (o->grammar && o->mask)
         return err_set(e, ALULA_USAGE, "a grammar and a mask exclude each other: both say what may follow");
+    if (o->logprobs < 0 || o->logprobs > LOGPROBS_MAX)
+        return err_set(e, ALULA_USAGE, "logprobs is %d, expected 0 (none) to %d", o->logprobs, LOGPROBS_MAX);
+    if (o->score_prompt && !o->logprobs)
+        return err_set(e, ALULA_USAGE, "score_prompt is set, but logprobs is 0, which reports none");
     if (o->depth > 0 && !engine->has_mtp)
         return err_set(e, ALULA_UNSUPPORTED, "depth is %d, but the model has no MTP head to draft with",
                        o->depth);
@@ -117,7 +121,9 @@ bool session_create_chunked(struct alula_session **ret, const struct alula_engin
               reserve_text(s, e);
     if (ok) {
         set_speculator(s, &o);
-        ok = speculator_create(&s->speculator, e);
+        s->timeline.scores = o.score_prompt;
+        ok = logprobs_create(&s->speculator.logprobs, o.logprobs, o.score_prompt, e) &&
+             speculator_create(&s->speculator, e);
     }
     if (!ok) {
         alula_session_free(s);
@@ -193,11 +199,12 @@ bool alula_session_begin(struct alula_session *s, const int32_t *ids, size_t n, 
     struct timeline *t = &s->timeline;
     if (!check_prompt(s, ids, n, e)) return false;
     if (!s->reading) {
-        s->prompt = t->len;
+        s->speculator.prompt = t->len;
         s->known = t->len; /* an answer's tokens were pushed as they came */
         s->stats = (struct alula_stats){0};
         s->speculator.stats = (struct alula_stats){0};
         sampler_begin(s->sampler);
+        logprobs_begin(&s->speculator.logprobs, ids[0]);
     }
     timeline_append(t, ids, n);
     s->answering = false;
@@ -224,7 +231,7 @@ bool alula_session_prompt(struct alula_session *s, const int32_t *ids, size_t n,
 {
     struct timeline *t = &s->timeline;
     if (!alula_session_begin(s, ids, n, e)) return false;
-    int total = t->len - s->prompt;
+    int total = t->len - s->speculator.prompt;
     while (s->reading) {
         struct seat seat;
         struct alula_step step = {0};
@@ -303,7 +310,8 @@ bool session_seat(struct alula_session *s, int read_max, struct seat *seat, stru
     struct timeline *t = &s->timeline;
     *seat = (struct seat){.speculator = &s->speculator, .error = e};
     if (s->reading) {
-        bool more = state_len(t->state) < s->prompt; /* the last token of the answer before */
+        if (s->speculator.logprobs.prompt && read_max > LOGPROBS_ROWS_MAX) read_max = LOGPROBS_ROWS_MAX;
+        bool more = state_len(t->state) < s->speculator.prompt; /* the last token of the answer before */
         seat->n_read = read_max + more < timeline_unread(t) ? read_max + more : timeline_unread(t);
         return true;
     }
@@ -320,10 +328,11 @@ bool session_seat(struct alula_session *s, int read_max, struct seat *seat, stru
 static bool take_prompt(struct alula_session *s, double seconds, struct alula_step *step)
 {
     tell_sampler(s);
-    int read = state_len(s->timeline.state) - s->prompt;
+    int read = state_len(s->timeline.state) - s->speculator.prompt;
     step->n_read += read - (int)s->stats.prompt_tokens;
     s->stats.prompt_tokens = read;
     s->stats.prefill_s += seconds;
+    step->read_logprobs = s->speculator.logprobs.prompt;
     if (timeline_unread(&s->timeline) > 0) return false;
     begin_answer(s);
     return true;
@@ -335,6 +344,7 @@ static void take_answer(struct alula_session *s, double seconds, struct alula_st
     double begin = clock_s();
     int n = take_tokens(s, c, c->max, step);
     speculator_keep(&s->speculator, n);
+    step->logprobs = s->speculator.logprobs.answer;
     step->n_drafted = c->n_drafted;
     step->n_accepted = c->n_accepted;
     step->text = s->text.data ? s->text.data : "";
@@ -360,7 +370,7 @@ bool session_take(struct alula_session *s, const struct seat *seat, double secon
 
 bool alula_session_step(struct alula_session *s, struct alula_step *ret, struct alula_error *e)
 {
-    struct alula_turn turn = {.session = s};
+    struct alula_turn turn = {.session = s, .read_max = s->batch->prompt_rows};
     alula_batch_step(s->batch, &turn, 1);
     if (turn.failed) {
         *e = turn.error;

@@ -28,6 +28,7 @@ void speculator_free(struct speculator *s)
 {
     sampler_dist_free(&s->p);
     for (int i = 0; i < ALULA_DEPTH_MAX; i++) sampler_dist_free(&s->q[i]);
+    logprobs_free(&s->logprobs);
     mem_free(s->scattered);
     s->scattered = NULL;
 }
@@ -131,7 +132,8 @@ static bool replace(struct speculator *s, struct alula_error *e)
     int n_guessed = c->n_drafted - c->n_free;
     for (int i = 0; survives && i <= c->n_drafted && i < c->max; i++) {
         int place = t->len + i;
-        if (!shape_target(s, t->logits + (size_t)i * (size_t)vocab_of(s), place, e)) return false;
+        const float *logits = t->logits + (size_t)i * (size_t)vocab_of(s);
+        if (!shape_target(s, logits, place, e)) return false;
         if (i >= n_guessed) { /* the bonus, or a draft that is all the target can draw, too */
             t->ids[place] = law_sample(&s->law, (uint64_t)place, &s->p);
             survives = i < c->n_drafted;
@@ -142,7 +144,7 @@ static bool replace(struct speculator *s, struct alula_error *e)
         }
         c->n_accepted += survives;
         sampler_push(s->sampler, t->ids[place]);
-        c->n_tokens++;
+        logprobs_answer(&s->logprobs, logits, vocab_of(s), t->ids[place], c->n_tokens++);
     }
     return true;
 }
@@ -165,6 +167,14 @@ bool speculator_accept(struct speculator *s, struct alula_error *e)
     s->stats.cycles++;
     s->stats.head_steps += s->depth.n_steps;
     return true;
+}
+
+void speculator_score(struct speculator *s, int n)
+{
+    const struct timeline *t = s->timeline;
+    int begin = state_len(t->state) - n;
+    logprobs_read(&s->logprobs, t->read_logits, vocab_of(s), t->ids + begin, n,
+                  s->prompt > begin ? s->prompt - begin : 0, timeline_unread(t));
 }
 
 void speculator_keep(struct speculator *s, int n)

@@ -16,12 +16,13 @@
 #include "decode/accept.h"
 #include "decode/depth.h"
 #include "decode/draft_vocab.h"
+#include "decode/logprobs.h"
 #include "decode/timeline.h"
 
 struct cycle {
     int max; /* tokens wanted at most */
     int n_tokens, n_drafted, n_accepted;
-    int n_free; /* of the drafts: the last so many, for whose places the mask leaves one token */
+    int n_free;    /* of the drafts: the last so many, for whose places the mask leaves one token */
     bool verified; /* false: the first token behind a prompt, whose logits are there already */
 };
 
@@ -33,8 +34,9 @@ struct speculator {
     const uint32_t *(*mask)(void *arg, const int32_t *answer, size_t n); /* see alula_session_options */
     void *mask_arg;
     const struct draft_vocab *drafts; /* NULL: drafts come from the LM head */
-    float *scattered; /* [vocab] logits of drafts by id, -infinity where the draft vocabulary has none */
-    int answer;       /* index of the answer's first token in the timeline */
+    float *scattered;   /* [vocab] logits of drafts by id, -infinity where the draft vocabulary has none */
+    int prompt, answer; /* indices of the prompt's and the answer's first token in the timeline */
+    struct logprobs logprobs; /* of the cycle's tokens, and of those of the prompt that were read last */
     struct dist p, q[ALULA_DEPTH_MAX];
     struct cycle cycle;       /* under way, or the last one */
     struct alula_stats stats; /* cycles, drafts and seconds of the cycles */
@@ -59,6 +61,8 @@ void speculator_draft(struct speculator *s, const struct depth_group *g, const f
  * ids[len..len+cycle.n_tokens), 1 <= n_tokens <= drafts + 1, and are part of it once kept. Fails if a place leaves
  * nothing to draw (mask, broken logits); the timeline is then as before. */
 bool speculator_accept(struct speculator *s, struct alula_error *e);
+/* n tokens were read, and the prompt is scored: sets logprobs.prompt. */
+void speculator_score(struct speculator *s, int n);
 /* Keeps the first n of the tokens that the cycle gave, 1 <= n. */
 void speculator_keep(struct speculator *s, int n);
 

@@ -107,9 +107,10 @@ static void hand_over(struct timeline *t, int row)
 
 struct span timeline_read_span(const struct timeline *t, int n)
 {
-    bool last = n == timeline_unread(t);
-    const int32_t *ids = t->ids + state_len(t->state);
-    return (struct span){t->state, ids, n, false, last ? SPAN_LOGITS_LAST : SPAN_LOGITS_NONE};
+    enum span_logits logits = t->scores                 ? SPAN_LOGITS_ALL
+                              : n == timeline_unread(t) ? SPAN_LOGITS_LAST
+                                                        : SPAN_LOGITS_NONE;
+    return (struct span){t->state, t->ids + state_len(t->state), n, false, logits};
 }
 
 void timeline_was_read(struct timeline *t, int n, const float *logits)

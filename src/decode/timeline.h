@@ -16,16 +16,18 @@ struct timeline {
     const struct model *model;
     struct state *state;
     bool feeds_head;
+    bool scores;  /* the rows behind all tokens read are asked for */
     int32_t *ids; /* [n_ctx + VERIFY_ROWS_MAX]; drafts lie behind len */
     int len, n_ctx;
     /* What the trunk gave, row i behind the i-th token of its part in a pass. */
     const float *
         logits; /* [..][vocab] of what it verified, until the next pass; once a prompt is read, the row behind
                             it, until this timeline's next part */
-    const float *rows;  /* [..][hidden] what it handed over, until the next pass */
-    float *last_logits; /* [vocab] */
-    float *hidden;      /* [hidden] what it handed over after the last token read */
-    float *pair_hidden; /* [PAIRS_MAX][hidden] */
+    const float *rows;        /* [..][hidden] what it handed over, until the next pass */
+    const float *read_logits; /* [..][vocab] of what it read, if it scores, until the next pass */
+    float *last_logits;       /* [vocab] */
+    float *hidden;            /* [hidden] what it handed over after the last token read */
+    float *pair_hidden;       /* [PAIRS_MAX][hidden] */
     int32_t pair_ids[PAIRS_MAX];
     int n_pairs;
     const float *fed; /* [hidden] what the next step of the head is fed with */
