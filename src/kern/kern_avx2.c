@@ -60,6 +60,52 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
     }
 }
 
+/* Codes of 32 columns: -127..127 in the lowest bytes of v[4]. */
+static inline __m256i q8_pack(const __m256 v[4])
+{
+    const __m256i evens_first =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i c[4];
+    UNROLL for (int i = 0; i < 4; i++) c[i] =
+        _mm256_srai_epi32(_mm256_slli_epi32(_mm256_castps_si256(v[i]), 24), 24);
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(c[0], c[1]), _mm256_packs_epi32(c[2], c[3]));
+    return _mm256_shuffle_epi8(_mm256_permutevar8x32_epi32(bytes, order), evens_first);
+}
+
+/* Four lanes of partial sums. */
+static inline __m128i q8_sum(__m256i codes)
+{
+    __m256i s = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1));
+    return _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+}
+
+static void q8_group_from(struct q8 *out, const float *x)
+{
+    const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)),
+                 magic = _mm256_set1_ps(0x1.8p23f);
+    __m256 v[8], top = _mm256_setzero_ps();
+    __m256i codes[2];
+    UNROLL for (int i = 0; i < 8; i++)
+    {
+        v[i] = _mm256_loadu_ps(x + 8 * i);
+        top = _mm256_max_ps(_mm256_and_ps(v[i], magnitude), top);
+    }
+    __m128 t = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
+    t = _mm_max_ps(t, _mm_movehl_ps(t, t));
+    float max = _mm_cvtss_f32(_mm_max_ss(t, _mm_movehdup_ps(t)));
+    __m256 inv = _mm256_set1_ps(q8_inverse(&max));
+    UNROLL for (int i = 0; i < 8; i++) v[i] = _mm256_add_ps(_mm256_mul_ps(v[i], inv), magic);
+    UNROLL for (int h = 0; h < 2; h++)
+    {
+        codes[h] = q8_pack(v + 4 * h);
+        _mm256_storeu_si256((__m256i *)(out->code + 32 * h), codes[h]);
+    }
+    __m128i s = _mm_hadd_epi32(q8_sum(codes[0]), q8_sum(codes[1]));
+    s = _mm_hadd_epi32(s, s);
+    q8_group_end(out, max, _mm_extract_epi32(s, 0), _mm_extract_epi32(s, 1));
+}
+
 static void f16_from(uint16_t *out, const float *x, size_t n)
 {
     size_t i = 0;

@@ -51,6 +51,37 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
     }
 }
 
+static void q8_group_from(struct q8 *out, const float *x)
+{
+    const __m128i evens_first = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+    const __m512 magic = _mm512_set1_ps(0x1.8p23f);
+    __m512 v[4], top = _mm512_setzero_ps();
+    __m128i part[2];
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        v[i] = _mm512_loadu_ps(x + 16 * i);
+        top = _mm512_max_ps(_mm512_abs_ps(v[i]), top);
+    }
+    float max = _mm512_reduce_max_ps(top);
+    __m512 inv = _mm512_set1_ps(q8_inverse(&max));
+    UNROLL for (int h = 0; h < 2; h++)
+    {
+        __m128i c[2];
+        UNROLL for (int i = 0; i < 2; i++)
+        {
+            c[i] = _mm512_cvtepi32_epi8(
+                _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(v[2 * h + i], inv), magic)));
+            c[i] = _mm_shuffle_epi8(c[i], evens_first);
+            _mm_storeu_si128((__m128i *)(out->code + 32 * h + 16 * i), c[i]);
+        }
+        part[h] = _mm_dpbusd_epi32(_mm_setzero_si128(), _mm_set1_epi8(1), c[0]);
+        part[h] = _mm_dpbusd_epi32(part[h], _mm_set1_epi8(1), c[1]);
+    }
+    __m128i s = _mm_hadd_epi32(part[0], part[1]);
+    s = _mm_hadd_epi32(s, s);
+    q8_group_end(out, max, _mm_extract_epi32(s, 0), _mm_extract_epi32(s, 1));
+}
+
 /* Fast mode. Lanes are rows: a block of 16 rows, of each of which 32 bytes are loaded and turned in registers
  * so that vector d holds the d-th four bytes of every row. One vpdpbusd then multiplies four columns of 16
  * rows with four activations broadcast from memory, and no sum across lanes is left. */

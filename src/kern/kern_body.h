@@ -29,7 +29,6 @@ enum {
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
-typedef int8_t vb __attribute__((vector_size(LANES)));
 
 /* Writes columns [c0, c0 + n) of row r as float32; c0 is a multiple of BLOCK, n <= BLOCK. */
 static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, float *out);
@@ -308,55 +307,31 @@ static void conv_silu(float *out, const float *const *in, const float *taps, siz
     size_t i = 0;
     for (; i < n; i += LANES) {
         vf sum = vset(0);
-        for (int j = 0; j < n_taps; j++) sum += vload_n(taps + j * ldt + i, n - i) * vload_n(in[j] + i, n - i);
+        for (int j = 0; j < n_taps; j++)
+            sum += vload_n(taps + j * ldt + i, n - i) * vload_n(in[j] + i, n - i);
         vstore_n(out + i, vsilu(sum), n - i);
     }
 }
 
 #include "kern/kern_delta_body.h"
 
-/* Bytes 0 2 4 6 1 3 5 7 of x. */
-static inline uint64_t evens_first(uint64_t x)
+/* One whole group of 64. */
+static void q8_group_from(struct q8 *out, const float *x);
+
+/* What max and the sums of codes over both halves make of a group. */
+static inline void q8_group_end(struct q8 *out, float max, int sum0, int sum1)
 {
-    uint64_t even = x & 0x00ff00ff00ff00ff, odd = x >> 8 & 0x00ff00ff00ff00ff;
-    even = (even | even >> 8) & 0x0000ffff0000ffff;
-    odd = (odd | odd >> 8) & 0x0000ffff0000ffff;
-    return ((even | even >> 16) & 0xffffffff) | (odd | odd >> 16) << 32;
+    out->scale = max / 127;
+    out->half[0] = (float)sum0 * out->scale;
+    out->half[1] = (float)sum1 * out->scale;
+    out->sum = (float)(sum0 + sum1) * out->scale;
 }
 
-/* One whole group. Below 1e-30 it counts as zeros, so that 127/max stays finite. */
-static void q8_group_from(struct q8 *out, const float *x)
+/* 127/max. Below 1e-30 a group counts as zeros, so that this stays finite. */
+static inline float q8_inverse(float *max)
 {
-    const vf magic = vset(0x1.8p23f);
-    vf top = {0};
-    vi sums[2] = {{0}};
-    int sum[2] = {0};
-    float max = 0;
-
-    for (int i = 0; i < 64; i += LANES) {
-        vf v = vload(x + i);
-        v = (vf)((vi)v & 0x7fffffff);
-        top = vselect(v > top, v, top);
-    }
-    for (int i = 0; i < LANES; i++) max = top[i] > max ? top[i] : max;
-    if (max < 1e-30f) max = 0;
-    float inv = max > 0 ? 127 / max : 0;
-    for (int i = 0; i < 64; i += LANES) {
-        vb b = __builtin_convertvector((vi)(vload(x + i) * inv + magic) & 0xff, vb);
-        memcpy(out->code + i, &b, sizeof b);
-        sums[i / 32] += __builtin_convertvector(b, vi);
-    }
-    for (int i = 0; i < 64; i += 8) {
-        uint64_t u;
-        memcpy(&u, out->code + i, 8);
-        u = evens_first(u);
-        memcpy(out->code + i, &u, 8);
-    }
-    for (int i = 0; i < LANES; i++) sum[0] += sums[0][i], sum[1] += sums[1][i];
-    out->scale = max / 127;
-    out->half[0] = (float)sum[0] * out->scale;
-    out->half[1] = (float)sum[1] * out->scale;
-    out->sum = (float)(sum[0] + sum[1]) * out->scale;
+    if (*max < 1e-30f) *max = 0;
+    return *max > 0 ? 127 / *max : 0;
 }
 
 static void q8_from(struct q8 *out, size_t ldx, const float *x, size_t cols)

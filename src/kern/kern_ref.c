@@ -31,6 +31,24 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
                       out);
 }
 
+/* Adding 1.5 * 2^23 rounds to a whole number, which then stands in the lowest bits. */
+static void q8_group_from(struct q8 *out, const float *x)
+{
+    float max = 0;
+    int sum[2] = {0};
+    for (int i = 0; i < 64; i++) max = fabsf(x[i]) > max ? fabsf(x[i]) : max;
+    float inv = q8_inverse(&max);
+    for (unsigned i = 0; i < 64; i++) {
+        float shifted = x[i] * inv + 0x1.8p23f;
+        int32_t bits;
+        memcpy(&bits, &shifted, 4);
+        int code = (int8_t)(bits & 0xff);
+        out->code[q8_place(i)] = (int8_t)code;
+        sum[i / 32] += code;
+    }
+    q8_group_end(out, max, sum[0], sum[1]);
+}
+
 static void f16_from(uint16_t *out, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) out[i] = f32_to_f16(x[i]);
