@@ -131,7 +131,7 @@ static void check_kern(const struct kern *k, const struct matrix *m, const struc
     size_t ldy = m->rows + 2, total = n * ldy;
     float *block = malloc(sizeof *block * (total + 2 * GUARDS)), *y = block + GUARDS;
     for (size_t i = 0; i < total + 2 * GUARDS; i++) block[i] = GUARD;
-    k->mat_rows_q8(m, 0, m->rows, x, ldx, n, y, ldy);
+    k->mat_rows_q8(m, 0, m->rows, (struct mat_at){0}, x, ldx, n, y, ldy);
     for (int j = 0; j < n; j++) {
         for (uint32_t r = 0; r < m->rows; r++)
             assert_bits(y[j * ldy + r], want[j * m->rows + r], k->name, m, r, j);
@@ -140,9 +140,9 @@ static void check_kern(const struct kern *k, const struct matrix *m, const struc
     for (int j = 0; j < n; j++) { /* alone, and cut in two at an odd place */
         uint32_t cut = rnd() % (m->rows + 1);
         for (uint32_t r = 0; r < m->rows; r++) y[r] = GUARD;
-        k->mat_rows_q8(m, 0, cut, x + j, ldx, 1, y, ldy);
+        k->mat_rows_q8(m, 0, cut, (struct mat_at){0}, x + j, ldx, 1, y, ldy);
         for (uint32_t r = cut; r < m->rows; r++) assert_true(y[r] == GUARD);
-        k->mat_rows_q8(m, cut, m->rows, x + j, ldx, 1, y, ldy);
+        k->mat_rows_q8(m, cut, m->rows, (struct mat_at){0}, x + j, ldx, 1, y, ldy);
         for (uint32_t r = 0; r < m->rows; r++) assert_bits(y[r], want[j * m->rows + r], k->name, m, r, j);
     }
     for (int i = 0; i < GUARDS; i++) assert_true(block[i] == GUARD && y[total + i] == GUARD);
@@ -296,7 +296,7 @@ static void test_near_exact(void **state)
     for (int i = 0; i < 1024; i++) f[i] = rnd_f32();
     kerns[0].q8_from(x, 1, f, 1024);
     kerns[0].mat_rows(&m, 0, 64, f, 1024, 1, exact, 64);
-    kerns[0].mat_rows_q8(&m, 0, 64, x, 1, 1, fast, 64);
+    kerns[0].mat_rows_q8(&m, 0, 64, (struct mat_at){0}, x, 1, 1, fast, 64);
     for (int r = 0; r < 64; r++)
         error += pow((double)fast[r] - exact[r], 2), size += pow((double)exact[r], 2);
     assert_true(sqrt(error / size) < 0.01);

@@ -1,10 +1,12 @@
-/* pool.h - worker threads for the token loop: static split, spin for a bounded time, then sleep.
+/* pool.h - worker threads for the token loop: spin for a bounded time, then sleep.
  *
- * The caller is thread 0. Work is split by the index, never by who comes first, so that which thread computes
- * what does not change from run to run; and no result may depend on the split. One job at a time: one caller.
+ * The caller is thread 0. No result may depend on which thread computes what. Work is split by the index, or, where
+ * waiting for the slower thread would cost more than asking who comes first, by a queue. One job at a time: one caller.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
+
+#include <stdatomic.h>
 
 #include "base/err.h"
 
@@ -32,6 +34,28 @@ static inline void pool_share(int n, int unit, int t, int n_threads, int *begin,
     long lo = (long)blocks * t / n_threads * unit, hi = (long)blocks * (t + 1) / n_threads * unit;
     *begin = lo < n ? (int)lo : n;
     *end = hi < n ? (int)hi : n;
+}
+
+/* Items 0..n-1 of a job that threads take as they come: large ranges first, single items at the end, so that all are done
+ * at about the same time. A new one for each job. */
+struct pool_queue {
+    atomic_int next;
+    int n;
+};
+
+/* The next range, not empty; false when nothing is left. */
+static inline bool pool_take(struct pool_queue *q, int n_threads, int *begin, int *end)
+{
+    int from = atomic_load_explicit(&q->next, memory_order_relaxed), to;
+    do {
+        int share = (q->n - from) / (2 * n_threads);
+        if (from >= q->n) return false;
+        to = from + (share > 1 ? share : 1);
+    } while (!atomic_compare_exchange_weak_explicit(&q->next, &from, to, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *begin = from;
+    *end = to;
+    return true;
 }
 
 #endif

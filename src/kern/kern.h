@@ -49,6 +49,12 @@ struct q8 {
 
 static inline size_t q8_count(size_t cols) { return (cols + 63) / 64; }
 
+/* Where reading goes on; w NULL: nobody knows. */
+struct mat_at {
+    const struct matrix *w; /* affine */
+    uint32_t row;
+};
+
 struct kern {
     const char *name; /* the best instruction set in use */
 
@@ -69,9 +75,9 @@ struct kern {
     /* As mat_rows on such a batch; affine weights only. Over the min(group, 64) columns that share all scales
      * the products of codes sum exactly, in integers; then acc += (float(sum) * weight scale) * activation
      * scale + bias * activation sum, every operation rounded, columns in order. The same bits for every n,
-     * split and variant; rows 1..8 and 512 alike. */
-    void (*mat_rows_q8)(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x, size_t ldx,
-                        int n, float *y, size_t ldy);
+     * split and variant; rows 1..8 and 512 alike. Towards its end it fetches the first rows of `next`. */
+    void (*mat_rows_q8)(const struct matrix *w, uint32_t r0, uint32_t r1, struct mat_at next,
+                        const struct q8 *x, size_t ldx, int n, float *y, size_t ldy);
 
     float (*dot)(const float *a, const float *b, size_t n);
     /* out = x * (1/sqrt(x.x/n + eps)) * gain; out may be x. */
@@ -89,7 +95,8 @@ struct kern {
     float (*softmax_block)(float *x, size_t n, float scale, float *max, float *sum);
 
     /* out = silu(taps[0]*in[0] + taps[1]*in[1] + ...), summed from the first on; taps + j*ldt is tap j. [n] all. */
-    void (*conv_silu)(float *out, const float *const *in, const float *taps, size_t ldt, int n_taps, size_t n);
+    void (*conv_silu)(float *out, const float *const *in, const float *taps, size_t ldt, int n_taps,
+                      size_t n);
 
     /* Rows one after the other: S takes the steps before, p = S^T k, w = S^T q summed over the key index from 0 up,
      * delta = beta (v - decay p), o = decay w + kq delta; its step is then decay, k, delta. n 0: only the folds. The same

@@ -204,15 +204,15 @@ static inline __m256 q8_add(__m256 acc, __m256i sum, __m256 scale, __m256 bias, 
 /* Four bits, groups of 64 or 128, n <= TILE_ROWS activation rows: sums stay in registers over the whole row.
  */
 static inline __attribute__((always_inline)) void block_4bit(const struct matrix *w, uint32_t row,
-                                                             uint32_t end, const struct q8 *x, size_t ldx,
-                                                             const int n, __m256 *ret)
+                                                             const struct range *range, const struct q8 *x,
+                                                             size_t ldx, const int n, __m256 *ret)
 {
     const size_t stride = w->cols / 2;
     const unsigned char *p = (const unsigned char *)w->data + row * stride;
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
     const uint32_t per = 16 / (uint32_t)dtype_size(w->scale_type);
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    struct ahead ahead = ahead_of(w, row, end);
+    struct ahead ahead = ahead_of(w, row, range);
     struct scales s;
     __m256 acc[TILE_ROWS];
 
@@ -249,14 +249,14 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
     UNROLL for (int j = 0; j < n; j++) ret[j] = acc[j];
 }
 
-typedef void block_fn(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                      __m256 *ret);
+typedef void block_fn(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                      size_t ldx, __m256 *ret);
 
 #define BLOCK_4BIT(N)                                                                                        \
-    static void block_4bit_##N(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x,       \
-                               size_t ldx, __m256 *ret)                                                      \
+    static void block_4bit_##N(const struct matrix *w, uint32_t row, const struct range *range,              \
+                               const struct q8 *x, size_t ldx, __m256 *ret)                                  \
     {                                                                                                        \
-        block_4bit(w, row, end, x, ldx, N, ret);                                                             \
+        block_4bit(w, row, range, x, ldx, N, ret);                                                           \
     }
 BLOCK_4BIT(1)
 BLOCK_4BIT(2)
@@ -417,12 +417,12 @@ static inline __attribute__((always_inline)) void unit_tile(const struct unit *t
 }
 
 /* Any bits, any group, any number of activation rows. */
-static void block_any(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                      int n, __m256 *acc)
+static void block_any(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                      size_t ldx, int n, __m256 *acc)
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
     const uint32_t per = 16 / (uint32_t)dtype_size(w->scale_type);
-    struct ahead ahead = ahead_of(w, row, end);
+    struct ahead ahead = ahead_of(w, row, range);
     struct spread spread = spread_of(w->bits);
     struct unit t = {.n = (int)width / 4, .wide = w->bits > 4};
     struct q8 natural[XROWS];
@@ -453,13 +453,13 @@ static void block_any(const struct matrix *w, uint32_t row, uint32_t end, const 
     }
 }
 
-static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                     int n, vf *acc)
+static void q8_block(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                     size_t ldx, int n, vf *acc)
 {
     if (w->bits == 4 && w->group >= 64 && n <= TILE_ROWS)
-        few_4bit[n - 1](w, row, end, x, ldx, acc);
+        few_4bit[n - 1](w, row, range, x, ldx, acc);
     else
-        block_any(w, row, end, x, ldx, n, acc);
+        block_any(w, row, range, x, ldx, n, acc);
 }
 
 void kern_init_avx2(struct kern *k)

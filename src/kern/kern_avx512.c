@@ -240,14 +240,14 @@ static void scales_load(struct scales *s, const struct matrix *w, uint32_t row, 
 
 /* Four bits, groups of 64 or 128, n <= 8 activation rows: sums stay in registers over the whole row. */
 static inline __attribute__((always_inline)) void block_4bit(const struct matrix *w, uint32_t row,
-                                                             uint32_t end, const struct q8 *x, size_t ldx,
-                                                             const int n, __m512 *ret)
+                                                             const struct range *range, const struct q8 *x,
+                                                             size_t ldx, const int n, __m512 *ret)
 {
     const size_t stride = w->cols / 2;
     const unsigned char *p = (const unsigned char *)w->data + row * stride;
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
     const __m512i low = _mm512_set1_epi8(15);
-    struct ahead ahead = ahead_of(w, row, end);
+    struct ahead ahead = ahead_of(w, row, range);
     struct scales s = {.per = 32 / (uint32_t)dtype_size(w->scale_type)};
     __m512 acc[8];
     __m512i v[8];
@@ -291,14 +291,14 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
     UNROLL for (int j = 0; j < n; j++) ret[j] = acc[j];
 }
 
-typedef void block_fn(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                      __m512 *ret);
+typedef void block_fn(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                      size_t ldx, __m512 *ret);
 
 #define BLOCK_4BIT(N)                                                                                        \
-    static void block_4bit_##N(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x,       \
-                               size_t ldx, __m512 *ret)                                                      \
+    static void block_4bit_##N(const struct matrix *w, uint32_t row, const struct range *range,              \
+                               const struct q8 *x, size_t ldx, __m512 *ret)                                  \
     {                                                                                                        \
-        block_4bit(w, row, end, x, ldx, N, ret);                                                             \
+        block_4bit(w, row, range, x, ldx, N, ret);                                                           \
     }
 BLOCK_4BIT(1)
 BLOCK_4BIT(2)
@@ -350,11 +350,11 @@ static inline __attribute__((always_inline)) void unit_rows(const __m512i *wv, _
 }
 
 /* Any bits, any group, any number of activation rows: a unit of 64 or 32 columns becomes bytes first. */
-static void block_any(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                      int n, __m512 *acc)
+static void block_any(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                      size_t ldx, int n, __m512 *acc)
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
-    struct ahead ahead = ahead_of(w, row, end);
+    struct ahead ahead = ahead_of(w, row, range);
     struct scales s = {.per = 32 / (uint32_t)dtype_size(w->scale_type)};
     struct spread spread = spread_of(w->bits, (int)width);
     __m512i wv[16] = {{0}};
@@ -378,13 +378,13 @@ static void block_any(const struct matrix *w, uint32_t row, uint32_t end, const 
     }
 }
 
-static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                     int n, vf *acc)
+static void q8_block(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                     size_t ldx, int n, vf *acc)
 {
     if (w->bits == 4 && w->group >= 64 && n <= 8)
-        few_4bit[n - 1](w, row, end, x, ldx, acc);
+        few_4bit[n - 1](w, row, range, x, ldx, acc);
     else
-        block_any(w, row, end, x, ldx, n, acc);
+        block_any(w, row, range, x, ldx, n, acc);
 }
 
 void kern_init_avx512(struct kern *k)

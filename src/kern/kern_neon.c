@@ -97,8 +97,8 @@ static void block(const struct matrix *w, uint32_t row, const struct q8 *x, size
     }
 }
 
-static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x, size_t ldx,
-                        int n, float *y, size_t ldy)
+static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, struct mat_at next,
+                        const struct q8 *x, size_t ldx, int n, float *y, size_t ldy)
 {
     float32x4_t acc[XROWS];
     uint32_t end = r0 + (r1 - r0) / LANES * LANES;
@@ -110,7 +110,7 @@ static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, const 
             for (int j = 0; j < some; j++) vst1q_f32(y + (size_t)(j0 + j) * ldy + r, acc[j]);
         }
     }
-    mat_rows_q8_plain(w, end, r1, x, ldx, n, y, ldy);
+    mat_rows_q8_plain(w, end, r1, next, x, ldx, n, y, ldy);
 }
 
 void kern_init_neon(struct kern *k) { k->mat_rows_q8 = mat_rows_q8; }

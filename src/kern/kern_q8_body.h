@@ -51,9 +51,10 @@ static void q8_group(const struct matrix *w, uint32_t r, uint32_t c, const struc
     }
 }
 
-static void mat_rows_q8_plain(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x,
-                              size_t ldx, int n, float *y, size_t ldy)
+static void mat_rows_q8_plain(const struct matrix *w, uint32_t r0, uint32_t r1, struct mat_at next,
+                              const struct q8 *x, size_t ldx, int n, float *y, size_t ldy)
 {
+    (void)next;
     uint32_t step = w->group < 64 ? w->group : 64;
 
     for (int j0 = 0; j0 < n; j0 += XROWS) {
@@ -75,16 +76,29 @@ struct ahead {
     uint32_t code_step, scale_step;
 };
 
-static inline struct ahead ahead_of(const struct matrix *w, uint32_t row, uint32_t end)
+/* A range of rows of a matrix, and where reading goes on. */
+struct range {
+    uint32_t end;
+    struct mat_at next;
+};
+
+/* For the block at `row`: the block after the next, of the range or of what follows. */
+static inline struct ahead ahead_of(const struct matrix *w, uint32_t row, const struct range *range)
 {
-    size_t n_groups = w->cols / w->group, scale_row = n_groups * dtype_size(w->scale_type);
-    size_t next = row + 3 * LANES <= end ? row + 2 * LANES : row; /* past the end: what is there already */
+    const struct matrix *from = w;
+    size_t at = row + 2 * LANES, n_groups = w->cols / w->group;
+    if (at + LANES > range->end) {
+        if (range->next.w) from = range->next.w;
+        at = !range->next.w ? row : range->next.row + (row + LANES < range->end ? 0 : LANES);
+        if (at + LANES > from->rows) at = from->rows > LANES ? from->rows - LANES : 0;
+    }
+    size_t scale_row = from->cols / from->group * dtype_size(from->scale_type);
     return (struct ahead){
-        .codes = (const char *)w->data + next * matrix_row_bytes(w),
-        .scales = (const char *)w->scales + next * scale_row,
-        .biases = (const char *)w->biases + next * scale_row,
-        .code_step = (uint32_t)(LANES * matrix_row_bytes(w) / n_groups),
-        .scale_step = (uint32_t)(LANES * dtype_size(w->scale_type)),
+        .codes = (const char *)from->data + at * matrix_row_bytes(from),
+        .scales = (const char *)from->scales + at * scale_row,
+        .biases = (const char *)from->biases + at * scale_row,
+        .code_step = (uint32_t)(LANES * matrix_row_bytes(from) / n_groups),
+        .scale_step = (uint32_t)(LANES * scale_row / n_groups),
     };
 }
 
@@ -98,20 +112,20 @@ static inline void ahead_step(struct ahead *a)
     a->biases += a->scale_step;
 }
 
-/* Rows row .. row+LANES-1 with n <= XROWS activation rows; acc[j] receives a lane per row. The range goes on
- * to end. */
-static void q8_block(const struct matrix *w, uint32_t row, uint32_t end, const struct q8 *x, size_t ldx,
-                     int n, vf *acc);
+/* Rows row .. row+LANES-1 of the range with n <= XROWS activation rows; acc[j] receives a lane per row. */
+static void q8_block(const struct matrix *w, uint32_t row, const struct range *range, const struct q8 *x,
+                     size_t ldx, int n, vf *acc);
 
 /* The last block of a range shifts back where it would leave the matrix; a matrix smaller than a block goes
  * the plain way. */
-static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, const struct q8 *x, size_t ldx,
-                        int n, float *y, size_t ldy)
+static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, struct mat_at next,
+                        const struct q8 *x, size_t ldx, int n, float *y, size_t ldy)
 {
     vf acc[XROWS];
+    struct range range = {r1, next};
 
     if (w->rows < LANES) {
-        mat_rows_q8_plain(w, r0, r1, x, ldx, n, y, ldy);
+        mat_rows_q8_plain(w, r0, r1, next, x, ldx, n, y, ldy);
         return;
     }
     for (int j0 = 0; j0 < n; j0 += XROWS) {
@@ -119,7 +133,7 @@ static void mat_rows_q8(const struct matrix *w, uint32_t r0, uint32_t r1, const 
         for (uint32_t r = r0; r < r1; r += LANES) {
             uint32_t row = r + LANES <= w->rows ? r : w->rows - LANES;
             uint32_t count = r1 - r < LANES ? r1 - r : LANES;
-            q8_block(w, row, r1, x + j0, ldx, some, acc);
+            q8_block(w, row, &range, x + j0, ldx, some, acc);
             for (int j = 0; j < some; j++)
                 memcpy(y + (size_t)(j0 + j) * ldy + r, (const float *)&acc[j] + (r - row), count * sizeof *y);
         }

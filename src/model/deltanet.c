@@ -205,32 +205,33 @@ static void key_head_run(const struct head_work *w)
 struct delta_work {
     const struct forward *f;
     int layer;
+    struct pool_queue heads; /* of all spans */
 };
 
 static void delta_job(void *arg, int thread, int n_threads)
 {
-    const struct delta_work *work = arg;
+    struct delta_work *work = arg;
     const struct forward *f = work->f;
     const struct model *m = f->model;
     int heads = m->config->lin_k_heads, begin, end;
-    pool_share(f->n_spans * heads, 1, thread, n_threads, &begin, &end);
-    for (int i = begin; i < end; i++) {
-        const struct span *span = &f->spans[i / heads];
-        struct head_work w = {
-            .f = f,
-            .m = m,
-            .l = &m->layers[work->layer],
-            .state = &span->state->layers[work->layer],
-            .head = i % heads,
-            .thread = thread,
-            .row0 = f->span_begin[i / heads],
-            .n = span->n,
-            .n_pending = span->state->n_pending,
-            .n_settled = span->verify ? 0 : span->n - 1,
-            .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
-        };
-        key_head_run(&w);
-    }
+    while (pool_take(&work->heads, n_threads, &begin, &end))
+        for (int i = begin; i < end; i++) {
+            const struct span *span = &f->spans[i / heads];
+            struct head_work w = {
+                .f = f,
+                .m = m,
+                .l = &m->layers[work->layer],
+                .state = &span->state->layers[work->layer],
+                .head = i % heads,
+                .thread = thread,
+                .row0 = f->span_begin[i / heads],
+                .n = span->n,
+                .n_pending = span->state->n_pending,
+                .n_settled = span->verify ? 0 : span->n - 1,
+                .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
+            };
+            key_head_run(&w);
+        }
 }
 
 static void tell(const struct forward *f, int layer)
@@ -252,7 +253,7 @@ void deltanet_run(struct forward *f, int layer)
     const struct deltanet_weights *w = &f->model->layers[layer].w->gdn;
     const struct linear in[4] = {
         {&w->qkv, f->proj[0]}, {&w->z, f->proj[1]}, {&w->b, f->proj[2]}, {&w->a, f->proj[3]}};
-    struct delta_work work = {f, layer};
+    struct delta_work work = {f, layer, {.n = f->n_spans * f->model->config->lin_k_heads}};
     linear_run(f, PROFILE_DELTA_PROJ, f->u, f->n_rows, in, 4);
     forward_job(f, delta_job, &work);
     tell(f, layer);

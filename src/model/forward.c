@@ -54,7 +54,7 @@ static void layout_experts(struct forward *f, struct carve *c)
     f->pair_gate = rows_of(c, f, slots * (size_t)m->inter);
     f->pair_up = rows_of(c, f, slots * (size_t)m->inter);
     f->pair_out = rows_of(c, f, slots * (size_t)m->config->hidden);
-    f->groups = carve_take(c, experts + 1, sizeof(*f->groups));
+    f->groups = carve_take(c, experts + 2, sizeof(*f->groups));
     f->group_fill = carve_take(c, experts + 1, sizeof(int));
 }
 

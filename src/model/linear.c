@@ -2,9 +2,6 @@
  * over threads. Knows matrices and rows, not what they mean. */
 #include "model/model_internal.h"
 
-/* Threads take whole cache lines of the output. */
-#define ROWS_UNIT 16
-
 struct linear_work {
     struct forward *f;
     enum profile_op op;
@@ -13,16 +10,19 @@ struct linear_work {
     const struct linear *jobs;
     int n_jobs;
     float *residual;
+    struct pool_queue blocks; /* of rows, over all jobs */
 };
 
 void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end,
-                 const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy)
+                 struct mat_at next, const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n,
+                 float *y, size_t ldy)
 {
     const struct kern *k = &f->model->kern;
     if (begin >= end) return;
     forward_bytes(f, thread, (size_t)(end - begin) * (matrix_bytes(w) / w->rows));
     if (f->model->mode == MODEL_FAST && w->type == DT_U32)
-        k->mat_rows_q8(w, (uint32_t)begin, (uint32_t)end, x8, ldx8, n, y, ldy);
+        k->mat_rows_q8(w, (uint32_t)begin, (uint32_t)end,
+                       next.w && next.w->type == DT_U32 ? next : (struct mat_at){0}, x8, ldx8, n, y, ldy);
     else
         k->mat_rows(w, (uint32_t)begin, (uint32_t)end, x, ldx, n, y, ldy);
 }
@@ -53,30 +53,71 @@ void linear_prepare(struct forward *f, const float *x, int n, int cols)
         forward_job(f, prepare_job, &work);
 }
 
+/* Where block number `block` begins; nowhere beyond the last. */
+static struct mat_at place_of(const struct linear_work *work, int block)
+{
+    for (int i = 0; i < work->n_jobs; i++) {
+        int n = row_blocks(work->jobs[i].w);
+        if (block < n) return (struct mat_at){work->jobs[i].w, (uint32_t)(block * ROWS_UNIT)};
+        block -= n;
+    }
+    return (struct mat_at){0};
+}
+
+static void job_rows(const struct linear_work *work, const struct linear *job, int begin, int end,
+                     struct mat_at next, int thread)
+{
+    linear_rows(work->f, thread, job->w, begin, end, next, work->x, job->w->cols, work->f->input8,
+                (size_t)work->n, work->n, job->y, job->w->rows);
+    if (!work->residual) return;
+    for (int j = 0; j < work->n; j++) {
+        size_t at = (size_t)j * job->w->rows;
+        for (int r = begin; r < end; r++) work->residual[at + (size_t)r] += job->y[at + (size_t)r];
+    }
+}
+
+/* Blocks [begin, end); `after` is the thread's next one. */
+static void run_blocks(const struct linear_work *work, int begin, int end, int after, int thread)
+{
+    for (int i = 0, first = 0; i < work->n_jobs; i++) {
+        const struct linear *job = &work->jobs[i];
+        int last = first + row_blocks(job->w), lo = begin > first ? begin : first,
+            hi = end < last ? end : last;
+        if (lo < hi) {
+            int rows = (hi - first) * ROWS_UNIT;
+            job_rows(work, job, (lo - first) * ROWS_UNIT, rows < (int)job->w->rows ? rows : (int)job->w->rows,
+                     place_of(work, hi < end ? hi : after), thread);
+        }
+        first = last;
+    }
+}
+
 static void linear_job(void *arg, int thread, int n_threads)
 {
-    const struct linear_work *work = arg;
+    struct linear_work *work = arg;
+    int begin, end, next_begin, next_end;
     forward_do(work->f, thread, work->op);
-    for (int i = 0; i < work->n_jobs; i++) {
-        const struct linear *job = &work->jobs[i];
-        int begin, end;
-        pool_share((int)job->w->rows, ROWS_UNIT, thread, n_threads, &begin, &end);
-        linear_rows(work->f, thread, job->w, begin, end, work->x, job->w->cols, work->f->input8,
-                    (size_t)work->n, work->n, job->y, job->w->rows);
-        if (!work->residual) continue;
-        for (int j = 0; j < work->n; j++) {
-            size_t at = (size_t)j * job->w->rows;
-            for (int r = begin; r < end; r++) work->residual[at + (size_t)r] += job->y[at + (size_t)r];
-        }
+    bool more = pool_take(&work->blocks, n_threads, &begin, &end);
+    while (more) {
+        more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
+        run_blocks(work, begin, end, more ? next_begin : work->blocks.n, thread);
+        begin = next_begin;
+        end = next_end;
     }
+}
+
+static void run(struct linear_work *work)
+{
+    for (int i = 0; i < work->n_jobs; i++) work->blocks.n += row_blocks(work->jobs[i].w);
+    linear_prepare(work->f, work->x, work->n, (int)work->jobs[0].w->cols);
+    forward_job(work->f, linear_job, work);
 }
 
 void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs,
                 int n_jobs)
 {
     struct linear_work work = {.f = f, .op = op, .x = x, .n = n, .jobs = jobs, .n_jobs = n_jobs};
-    linear_prepare(f, x, n, (int)jobs[0].w->cols);
-    forward_job(f, linear_job, &work);
+    run(&work);
 }
 
 void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job,
@@ -84,6 +125,5 @@ void linear_add(struct forward *f, enum profile_op op, const float *x, int n, st
 {
     struct linear_work work = {
         .f = f, .op = op, .x = x, .n = n, .jobs = &job, .n_jobs = 1, .residual = residual};
-    linear_prepare(f, x, n, (int)job.w->cols);
-    forward_job(f, linear_job, &work);
+    run(&work);
 }

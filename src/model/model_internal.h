@@ -84,6 +84,7 @@ struct expert_group {
     const struct matrix *gate, *up, *down;
     bool shared;
     int begin, n; /* its pairs */
+    int block;    /* the first of its hidden layer's, counted over all groups */
 };
 
 struct forward {
@@ -121,7 +122,7 @@ struct forward {
     int *pair_of;          /* [slots] */
     int *pair_row;         /* [max_rows * slots] */
     float *pair_gate, *pair_up, *pair_out; /* [max_rows * slots][inter], the same, [hidden] */
-    struct expert_group *groups;           /* [n_experts + 1] */
+    struct expert_group *groups;           /* [n_experts + 2]; behind the last, the end of its blocks */
     int *group_fill;                       /* [n_experts + 1] */
     int n_groups;
 
@@ -195,9 +196,13 @@ void linear_add(struct forward *f, enum profile_op op, const float *x, int n, st
 /* Fast mode: turns n rows x [n][cols] into f->input8, for linear_rows within the next job. Exact mode: nothing to do. */
 void linear_prepare(struct forward *f, const float *x, int n, int cols);
 /* Inside a job: rows [begin, end) of W for n rows of x, on this thread; y[j*ldy + row]. x8: the same rows as int8
- * (fast mode), [q8_count(cols)][ldx8]. */
+ * (fast mode), [q8_count(cols)][ldx8]. next: what this thread reads afterwards. */
 void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end,
-                 const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n, float *y, size_t ldy);
+                 struct mat_at next, const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n,
+                 float *y, size_t ldy);
+/* Threads take whole cache lines of the output: blocks of so many rows. */
+#define ROWS_UNIT 16
+static inline int row_blocks(const struct matrix *w) { return ((int)w->rows + ROWS_UNIT - 1) / ROWS_UNIT; }
 /* Inside a job: rows x [n][ldx] as int8, [q8_count(cols)][n] from `out` on. */
 void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out);
 

@@ -5,12 +5,12 @@
  * own order all the same: experts by descending probability (equal ones by number), the shared one last. */
 #include "model/model_internal.h"
 
-#define ROWS_UNIT 16
-#define TAKEN     (-1.0f) /* no probability */
+#define TAKEN (-1.0f) /* no probability */
 
 struct moe_work {
     const struct forward *f;
     int inter, slots;
+    struct pool_queue blocks; /* of the groups' hidden layers, then of the outputs */
 };
 
 /* Softmax over all experts; the best ones, their weights adding up to 1. */
@@ -40,7 +40,7 @@ static void route_row(const struct forward *f, int r)
 /* Sorts the pairs by expert: fills groups, pair_row, pair_of. Expert number n_experts is the shared one. */
 static void group_pairs(struct forward *f, const struct mlp_weights *w, int slots)
 {
-    int n_experts = f->model->config->n_experts, n_pairs = f->n_rows * slots, begin = 0;
+    int n_experts = f->model->config->n_experts, n_pairs = f->n_rows * slots, begin = 0, block = 0;
     int *fill = f->group_fill;
     memset(fill, 0, ((size_t)n_experts + 1) * sizeof(*fill));
     for (int i = 0; i < n_pairs; i++) fill[f->expert_ids[i]]++;
@@ -49,7 +49,7 @@ static void group_pairs(struct forward *f, const struct mlp_weights *w, int slot
         int n = fill[e];
         bool shared = w->type == MLP_MOE && e == n_experts;
         fill[e] = begin;
-        if (n > 0)
+        if (n > 0) {
             f->groups[f->n_groups++] = (struct expert_group){
                 .gate = shared ? &w->shared_gate : &w->gate[e],
                 .up = shared ? &w->shared_up : &w->up[e],
@@ -57,9 +57,13 @@ static void group_pairs(struct forward *f, const struct mlp_weights *w, int slot
                 .shared = shared,
                 .begin = begin,
                 .n = n,
+                .block = block,
             };
+            block += row_blocks(f->groups[f->n_groups - 1].gate);
+        }
         begin += n;
     }
+    f->groups[f->n_groups].block = block;
     for (int i = 0; i < n_pairs; i++) {
         int at = fill[f->expert_ids[i]]++;
         f->pair_of[i] = at;
@@ -67,58 +71,74 @@ static void group_pairs(struct forward *f, const struct mlp_weights *w, int slot
     }
 }
 
-/* The group's inputs side by side: f->u itself if they lie so, else a copy. */
-static const float *group_input(const struct forward *f, const struct expert_group *g, float *copy)
+/* The inputs of a group side by side, as W reads them: float32, or int8 in fast mode. */
+struct group_input {
+    const float *x;      /* [n][hidden] */
+    const struct q8 *x8; /* [q8_count(hidden)][ldx8] */
+    size_t ldx8;
+};
+
+/* What f has, if the rows lie so there, else a copy in the thread's scratch. */
+static struct group_input group_input(const struct forward *f, const struct expert_group *g, int thread)
 {
-    size_t hidden = (size_t)f->model->config->hidden;
+    size_t hidden = (size_t)f->model->config->hidden, n = (size_t)g->n;
     const int *rows = f->pair_row + g->begin;
-    if (rows[g->n - 1] - rows[0] == g->n - 1) return f->u + (size_t)rows[0] * hidden;
-    for (int i = 0; i < g->n; i++)
-        memcpy(copy + (size_t)i * hidden, f->u + (size_t)rows[i] * hidden, hidden * sizeof(float));
-    return copy;
+    if (rows[n - 1] - rows[0] == g->n - 1)
+        return (struct group_input){f->u + (size_t)rows[0] * hidden, f->input8 ? f->input8 + rows[0] : NULL,
+                                    (size_t)f->n_rows};
+    float *copy = forward_scratch(f, thread);
+    struct q8 *copy8 = (struct q8 *)(void *)(copy + (size_t)f->max_rows * hidden);
+    bool reads_q8 = f->model->mode == MODEL_FAST && g->gate->type == DT_U32 && g->up->type == DT_U32;
+    for (size_t i = 0; i < n && !reads_q8; i++)
+        memcpy(copy + i * hidden, f->u + (size_t)rows[i] * hidden, hidden * sizeof(float));
+    for (size_t b = 0; f->input8 && b < q8_count(hidden); b++)
+        for (size_t i = 0; i < n; i++) copy8[b * n + i] = f->input8[b * (size_t)f->n_rows + (size_t)rows[i]];
+    return (struct group_input){copy, copy8, n};
 }
 
-/* The same of f->input8. Prepared rows stand n_rows apart, a copy g->n. */
-static const struct q8 *group_input8(const struct forward *f, const struct expert_group *g, struct q8 *copy,
-                                     size_t *ldx)
+/* silu(gate x) * (up x) of rows [begin, end) of a group's hidden layer. */
+static void hidden_rows(const struct moe_work *work, const struct expert_group *g, int begin, int end,
+                        struct mat_at next, int thread)
 {
-    const int *rows = f->pair_row + g->begin;
-    *ldx = (size_t)f->n_rows;
-    if (rows[g->n - 1] - rows[0] == g->n - 1) return f->input8 + rows[0];
-    *ldx = (size_t)g->n;
-    for (size_t b = 0; b < q8_count((size_t)f->model->config->hidden); b++)
-        for (int i = 0; i < g->n; i++)
-            copy[b * (size_t)g->n + (size_t)i] = f->input8[b * (size_t)f->n_rows + (size_t)rows[i]];
-    return copy;
-}
-
-/* silu(gate x) * (up x): a thread computes a slice of every expert's hidden layer. */
-static void hidden_job(void *arg, int thread, int n_threads)
-{
-    const struct moe_work *work = arg;
     const struct forward *f = work->f;
     size_t inter = (size_t)work->inter, hidden = (size_t)f->model->config->hidden;
-    bool fast = f->model->mode == MODEL_FAST;
-    for (int i = 0; i < f->n_groups; i++) {
-        const struct expert_group *g = &f->groups[i];
-        int begin, end;
-        pool_share((int)g->gate->rows, ROWS_UNIT, thread, n_threads, &begin, &end);
-        if (begin == end) continue;
-        forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_IN);
-        const float *x = group_input(f, g, forward_scratch(f, thread));
-        size_t ldx8 = 0;
-        const struct q8 *x8 =
-            fast ? group_input8(
-                       f, g, (struct q8 *)(void *)(forward_scratch(f, thread) + (size_t)f->max_rows * hidden),
-                       &ldx8)
-                 : NULL;
-        float *gate = f->pair_gate + (size_t)g->begin * inter, *up = f->pair_up + (size_t)g->begin * inter;
-        linear_rows(f, thread, g->gate, begin, end, x, g->gate->cols, x8, ldx8, g->n, gate, inter);
-        linear_rows(f, thread, g->up, begin, end, x, g->up->cols, x8, ldx8, g->n, up, inter);
-        for (int j = 0; j < g->n; j++) {
-            size_t at = (size_t)j * inter + (size_t)begin;
-            f->model->kern.silu_mul(gate + at, gate + at, up + at, (size_t)(end - begin));
+    float *gate = f->pair_gate + (size_t)g->begin * inter, *up = f->pair_up + (size_t)g->begin * inter;
+    forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_IN);
+    struct group_input in = group_input(f, g, thread);
+    linear_rows(f, thread, g->gate, begin, end, (struct mat_at){g->up, (uint32_t)begin}, in.x, hidden, in.x8,
+                in.ldx8, g->n, gate, inter);
+    linear_rows(f, thread, g->up, begin, end, next, in.x, hidden, in.x8, in.ldx8, g->n, up, inter);
+    for (int j = 0; j < g->n; j++) {
+        size_t at = (size_t)j * inter + (size_t)begin;
+        f->model->kern.silu_mul(gate + at, gate + at, up + at, (size_t)(end - begin));
+    }
+}
+
+/* The groups' hidden layers, a block of rows after the other; groups[i].block says where each begins. */
+static void hidden_job(void *arg, int thread, int n_threads)
+{
+    struct moe_work *work = arg;
+    const struct expert_group *groups = work->f->groups;
+    int begin, end, next_begin, next_end = 0, g = 0;
+    bool more = pool_take(&work->blocks, n_threads, &begin, &end);
+    while (more) {
+        more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
+        while (begin < end) {
+            while (groups[g + 1].block <= begin) g++;
+            int stop = groups[g + 1].block < end ? groups[g + 1].block : end, first = groups[g].block,
+                ahead = g;
+            int after = stop < end ? stop : more ? next_begin : work->blocks.n;
+            while (ahead < work->f->n_groups && groups[ahead + 1].block <= after) ahead++;
+            struct mat_at next = {0};
+            if (ahead < work->f->n_groups)
+                next = (struct mat_at){groups[ahead].gate,
+                                       (uint32_t)((after - groups[ahead].block) * ROWS_UNIT)};
+            int rows = (stop - first) * ROWS_UNIT, all = (int)groups[g].gate->rows;
+            hidden_rows(work, &groups[g], (begin - first) * ROWS_UNIT, rows < all ? rows : all, next, thread);
+            begin = stop;
         }
+        begin = next_begin;
+        end = next_end;
     }
 }
 
@@ -143,22 +163,11 @@ static void quantize_job(void *arg, int thread, int n_threads)
     }
 }
 
-/* The experts' outputs and their weighted sum: a thread computes a slice of the hidden size. */
-static void output_job(void *arg, int thread, int n_threads)
+/* Columns [begin, end) of the weighted sums, added to f->x. */
+static void combine(const struct moe_work *work, int begin, int end)
 {
-    const struct moe_work *work = arg;
     const struct forward *f = work->f;
-    size_t hidden = (size_t)f->model->config->hidden, inter = (size_t)work->inter;
-    int begin, end;
-    pool_share((int)hidden, ROWS_UNIT, thread, n_threads, &begin, &end);
-    for (int i = 0; i < f->n_groups; i++) {
-        const struct expert_group *g = &f->groups[i];
-        forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_OUT);
-        linear_rows(f, thread, g->down, begin, end, f->pair_gate + (size_t)g->begin * inter, inter,
-                    group_pair8(f, g, work->inter), (size_t)g->n, g->n,
-                    f->pair_out + (size_t)g->begin * hidden, hidden);
-    }
-    forward_do(f, thread, PROFILE_COMBINE);
+    size_t hidden = (size_t)f->model->config->hidden;
     for (int r = 0; r < f->n_rows; r++) {
         float *out = f->out + (size_t)r * hidden, *x = f->x + (size_t)r * hidden;
         for (int j = begin; j < end; j++) out[j] = 0;
@@ -169,6 +178,42 @@ static void output_job(void *arg, int thread, int n_threads)
             for (int j = begin; j < end; j++) out[j] += weight * y[j];
         }
         for (int j = begin; j < end; j++) x[j] += out[j];
+    }
+}
+
+/* Rows [begin, end) of all experts' outputs and of their weighted sum; `after` is the thread's next row, -1 for none. */
+static void output_rows(const struct moe_work *work, int begin, int end, int after, int thread)
+{
+    const struct forward *f = work->f;
+    size_t hidden = (size_t)f->model->config->hidden, inter = (size_t)work->inter;
+    for (int i = 0; i < f->n_groups; i++) {
+        const struct expert_group *g = &f->groups[i];
+        struct mat_at next = {0};
+        if (i + 1 < f->n_groups)
+            next = (struct mat_at){f->groups[i + 1].down, (uint32_t)begin};
+        else if (after >= 0)
+            next = (struct mat_at){f->groups[0].down, (uint32_t)after};
+        forward_do(f, thread, g->shared ? PROFILE_SHARED : PROFILE_EXPERTS_OUT);
+        linear_rows(f, thread, g->down, begin, end, next, f->pair_gate + (size_t)g->begin * inter, inter,
+                    group_pair8(f, g, work->inter), (size_t)g->n, g->n,
+                    f->pair_out + (size_t)g->begin * hidden, hidden);
+    }
+    forward_do(f, thread, PROFILE_COMBINE);
+    combine(work, begin, end);
+}
+
+static void output_job(void *arg, int thread, int n_threads)
+{
+    struct moe_work *work = arg;
+    int hidden = work->f->model->config->hidden, begin, end, next_begin, next_end = 0;
+    bool more = pool_take(&work->blocks, n_threads, &begin, &end);
+    while (more) {
+        more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
+        int last = end * ROWS_UNIT;
+        output_rows(work, begin * ROWS_UNIT, last < hidden ? last : hidden,
+                    more ? next_begin * ROWS_UNIT : -1, thread);
+        begin = next_begin;
+        end = next_end;
     }
 }
 
@@ -201,6 +246,7 @@ void moe_run(struct forward *f, int layer)
     }
     group_pairs(f, w, work.slots);
     linear_prepare(f, f->u, f->n_rows, f->model->config->hidden);
+    work.blocks = (struct pool_queue){.n = f->groups[f->n_groups].block};
     forward_job(f, hidden_job, &work);
     if (f->model->mode == MODEL_FAST) {
         if (f->n_rows <= VERIFY_ROWS_MAX) /* too little for waking others */
@@ -208,6 +254,7 @@ void moe_run(struct forward *f, int layer)
         else
             forward_job(f, quantize_job, &work);
     }
+    work.blocks = (struct pool_queue){.n = row_blocks(f->groups[0].down)};
     forward_job(f, output_job, &work);
     forward_tell(f, "moe", layer, f->out, f->model->config->hidden);
 }
