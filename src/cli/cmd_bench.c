@@ -19,7 +19,7 @@ struct bench_cli {
     int layers, rounds, threads, draft_vocab;
     double expert_overlap;
     const char *acceptance, *csv, *plot;
-    bool exact, json, profile;
+    bool exact, json, profile, why_4_bit;
     const char *server, *api_key;
     int clients, requests, prompt_words, max_tokens;
     double rate;
@@ -105,6 +105,12 @@ static const struct opt table[] = {
      .offset = AT(profile),
      .help = "Where the time goes: plain decoding, the verification of 4 rows and a prompt of 512 tokens by "
              "operation, and nothing else."},
+    {.name = "why-4-bit",
+     .type = OPT_FLAG,
+     .offset = AT(why_4_bit),
+     .help = "What the bits of the MTP head cost: plain decoding, and drafting with the head packed in "
+             "memory into BF16, "
+             "8 and 4 bits, and nothing else."},
     {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
     {.name = "csv",
      .arg = "FILE",
@@ -172,6 +178,7 @@ static const struct opt_example examples[] = {
     {"alula bench DIR", "Measures the model in DIR."},
     {"alula bench --synthetic qwen3.5-35b-a3b --layers 8",
      "Needs no model: 8 of its 40 layers, 5 GB of memory."},
+    {"alula bench --synthetic qwen3.5-35b-a3b --layers 8 --why-4-bit", "Why a head is packed into 4 bits."},
     {"alula bench --server http://127.0.0.1:8765 --clients 8", "Eight clients ask a server that runs."},
     {NULL, NULL},
 };
@@ -187,7 +194,7 @@ static void show_job(struct buf *out, const struct bench *b, const struct bench_
 {
     bool alone = job->kind == BENCH_PLAIN || job->kind == BENCH_DRAFT;
     char number[16] = "";
-    if (job->kind == BENCH_READ) return;
+    if (job->kind == BENCH_READ || job->head_bits) return;
     if (!alone) snprintf(number, sizeof number, "%d", job->n);
     buf_fmt(out, "%-15s %5s", bench_kind_name(job->kind), number);
     if (job->kind == BENCH_VERIFY || job->kind == BENCH_DRAFT)
@@ -201,12 +208,38 @@ static void show_job(struct buf *out, const struct bench *b, const struct bench_
     buf_byte(out, '\n');
 }
 
+static void show_heads(struct buf *out, const struct bench *b)
+{
+    double token = bench_ms(bench_find(b, BENCH_PLAIN, 1)).median;
+    buf_str(out, "\nhead      a draft reads            takes  of a token     plain decoding times\n");
+    for (int i = 0; i < BENCH_HEADS; i++) {
+        int bits = bench_head_bits[i];
+        const struct bench_job *draft = bench_find_head(b, BENCH_DRAFT, 1, bits);
+        struct bench_figure ms = bench_ms(draft);
+        if (bits == 16)
+            buf_str(out, "BF16   ");
+        else
+            buf_fmt(out, "%d bits ", bits);
+        buf_fmt(out, " %11.1f MB  %12.3f ms  %9.1f %%  ", draft->bytes / 1e6, ms.median,
+                100 * ms.median / token);
+        for (int d = 1; d <= BENCH_HEAD_DEPTHS; d++) {
+            struct bench_figure r = bench_ratio(b, bench_find_head(b, BENCH_MTP, d, bits));
+            buf_fmt(out, "  %.2f (%.2f..%.2f)", r.median, r.min, r.max);
+        }
+        buf_byte(out, '\n');
+    }
+    buf_fmt(out,
+            "\nThe last columns: depth 1 to %d. A draft reads the LM head's rows too, as they are stored.\n",
+            BENCH_HEAD_DEPTHS);
+}
+
 static void show_notes(struct buf *out, const struct bench *b)
 {
     if (b->n_profiles) {
         bench_profile_show(out, b);
         return;
     }
+    if (bench_find_head(b, BENCH_DRAFT, 1, bench_head_bits[0])) show_heads(out, b);
     buf_str(out, "\nMTP: acceptance is simulated (");
     for (int d = 0; d < BENCH_DEPTHS; d++) buf_fmt(out, "%s%.3f", d ? ", " : "", b->acceptance[d]);
     buf_str(out, "). Context: filled with copies of a short prompt's keys and values, not by reading.\n"
@@ -309,6 +342,7 @@ static bool measure(const struct weights *w, const struct mtp_contract *contract
     options.rounds = o->rounds;
     options.exact = o->exact;
     options.profile = o->profile;
+    options.heads = o->why_4_bit;
     options.draft_vocab = o->draft_vocab;
     options.progress = on_progress;
     options.arg = &progress;
@@ -411,6 +445,8 @@ static bool bench_command(const void *options, char **args, int n_args, int *sta
     (void)status;
     if ((o->synthetic >= 0) + (n_args > 0) + (o->server != NULL) != 1)
         return err_set(e, ALULA_USAGE, "bench takes one of a model folder, --synthetic and --server");
+    if (o->profile && o->why_4_bit)
+        return err_set(e, ALULA_USAGE, "--profile and --why-4-bit exclude each other");
     if (o->server) return bench_remote(o, e);
     if (o->synthetic < 0 && (o->layers || o->expert_overlap > 0))
         return err_set(e, ALULA_USAGE, "--layers and --expert-overlap are for --synthetic");

@@ -14,6 +14,7 @@
 #include "decode/sampler.h"
 #include "decode/pass.h"
 #include "kern/cpu.h"
+#include "tune/head_bits.h"
 #include "tune/readlimit.h"
 
 #define DEEPEST       32768 /* context */
@@ -27,7 +28,10 @@
 
 /* Everything that is alive while measuring. */
 struct rig {
+    struct weights own; /* as given, but for the head of the job under way */
     const struct weights *weights;
+    struct mtp_weights stored;
+    struct head_bits heads[BENCH_HEADS]; /* in the order of bench_head_bits; only if they are compared */
     struct model *model;
     struct pool *pool;
     struct pass pass; /* with all threads */
@@ -176,9 +180,18 @@ static struct pass *pass_of(struct rig *g, const struct bench_job *job)
     return &g->pass;
 }
 
+/* The model reads its head where the rig's weights say. */
+static void use_head(struct rig *g, int bits)
+{
+    g->own.mtp = g->stored;
+    for (int i = 0; i < BENCH_HEADS; i++)
+        if (bits == bench_head_bits[i]) g->own.mtp = g->heads[i].mtp;
+}
+
 static void job_begin(struct rig *g, const struct bench_job *job)
 {
     struct timeline *t = &g->timeline;
+    use_head(g, job->head_bits);
     if (job->kind == BENCH_READ) return;
     begin(g, pass_of(g, job), job->kind == BENCH_MTP || job->kind == BENCH_DRAFT);
     pass_settle(&g->pass, &t, 1);
@@ -309,28 +322,31 @@ static void list_profiles(struct bench *b, struct rig *g)
     b->n_profiles = BENCH_PROFILES;
 }
 
-static void list_head(struct bench *b, struct rig *g, int depths)
+static void list_head(struct bench *b, struct rig *g, int depths, int bits)
 {
     double tokens = 1;
     if (!model_has_mtp(g->model)) return;
-    add(b, BENCH_DRAFT, 1, 0)->bytes = bench_draft_bytes(g->weights, g->head_rows);
+    use_head(g, bits);
+    struct bench_job *draft = add(b, BENCH_DRAFT, 1, 0);
+    draft->bytes = bench_draft_bytes(g->weights, g->head_rows);
+    draft->head_bits = bits;
     for (int d = 1; d <= depths; d++) {
         tokens += b->acceptance[d - 1];
-        add(b, BENCH_MTP, d, tokens);
+        add(b, BENCH_MTP, d, tokens)->head_bits = bits;
     }
 }
 
 static void list_sample(struct bench *b, struct rig *g)
 {
     add_pass(b, g, BENCH_VERIFY, 4, 4, 4);
-    list_head(b, g, 0);
+    list_head(b, g, 0, 0);
 }
 
 static void list_all(struct bench *b, struct rig *g)
 {
     static const int prompts[] = {128, 512, 2048}, contexts[] = {0, 4096, DEEPEST};
     for (int k = 1; k <= VERIFY_ROWS_MAX; k++) add_pass(b, g, BENCH_VERIFY, k, k, k);
-    list_head(b, g, BENCH_DEPTHS);
+    list_head(b, g, BENCH_DEPTHS, 0);
     for (int i = 0; i < 3; i++) add_prefill(b, g, prompts[i]);
     for (int n = 1; n <= SEQUENCES_MAX; n *= 2) add_pass(b, g, BENCH_SEQUENCES, n, n, n);
     for (int i = 0; i < g->n_fewer; i++) add_pass(b, g, BENCH_SCALING, g->fewer_threads[i], 1, 1);
@@ -344,6 +360,8 @@ static void list_jobs(struct bench *b, struct rig *g, const struct bench_options
 {
     add(b, BENCH_READ, 0, 0)->bytes = (double)readlimit_bytes(g->readlimit);
     add_pass(b, g, BENCH_PLAIN, 1, 1, 1);
+    for (int i = 0; o->heads && i < BENCH_HEADS; i++) list_head(b, g, BENCH_HEAD_DEPTHS, bench_head_bits[i]);
+    if (o->heads) return;
     if (o->profile)
         list_profiles(b, g);
     else if (o->sample)
@@ -356,6 +374,7 @@ static void list_jobs(struct bench *b, struct rig *g, const struct bench_options
 
 static void rig_free(struct rig *g)
 {
+    for (int i = 0; i < BENCH_HEADS; i++) head_bits_free(&g->heads[i]);
     for (int i = 0; i < g->n_fewer; i++) {
         pass_free(&g->slower[i]);
         pool_free(g->fewer[i]);
@@ -418,6 +437,15 @@ static bool open_sequences(struct rig *g, struct alula_error *e)
     return timeline_create(&g->timeline, g->model, most < deepest ? most : deepest, g->weights->has_mtp, e);
 }
 
+static bool pack_heads(struct rig *g, struct alula_error *e)
+{
+    if (!g->weights->has_mtp)
+        return err_set(e, ALULA_UNSUPPORTED, "there is no MTP head whose bits could be compared");
+    for (int i = 0; i < BENCH_HEADS; i++)
+        if (!head_bits_create(&g->heads[i], g->weights, bench_head_bits[i], g->pool, e)) return false;
+    return true;
+}
+
 static bool rig_open(struct rig *g, const struct mtp_contract *contract, const struct bench_options *o,
                      struct alula_error *e)
 {
@@ -425,7 +453,8 @@ static bool rig_open(struct rig *g, const struct mtp_contract *contract, const s
            model_create(&g->model, g->weights, contract, o->exact ? MODEL_EXACT : MODEL_FAST, e) &&
            pass_create(&g->pass, g->model, g->pool, BENCH_CHUNK, 1, e) && open_sequences(g, e) &&
            trim_head(g, o->draft_vocab, e) &&
-           readlimit_create(&g->readlimit, g->weights, o->read_bytes, g->pool, e) && open_fewer(g, e);
+           readlimit_create(&g->readlimit, g->weights, o->read_bytes, g->pool, e) && open_fewer(g, e) &&
+           (!o->heads || pack_heads(g, e));
 }
 
 static bool take_acceptance(struct bench *b, const struct bench_options *o, struct alula_error *e)
@@ -503,7 +532,7 @@ static bool run_rounds(struct bench *b, struct rig *g, const struct bench_option
 bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_contract *contract,
                const struct bench_options *options, struct alula_error *e)
 {
-    struct rig g = {.weights = w};
+    struct rig g = {.own = *w, .weights = &g.own, .stored = w->mtp};
     if (options->rounds < 1 || options->rounds > BENCH_ROUNDS_MAX)
         return err_set(e, ALULA_USAGE, "%d rounds were asked for; 1 to %d are possible", options->rounds,
                        BENCH_ROUNDS_MAX);

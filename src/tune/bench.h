@@ -13,16 +13,20 @@
 #include "model/model.h"
 #include "model/profile.h"
 
-#define BENCH_DEPTHS     4 /* MTP is measured at depth 1..4 */
-#define BENCH_ROUNDS_MAX 64
-#define BENCH_JOBS_MAX   48
-#define BENCH_PROFILES   3
+#define BENCH_DEPTHS      4 /* MTP is measured at depth 1..4 */
+#define BENCH_ROUNDS_MAX  64
+#define BENCH_JOBS_MAX    48
+#define BENCH_PROFILES    3
+#define BENCH_HEADS       3 /* packings of a head that are compared: 16 bits (BF16), 8, 4 */
+#define BENCH_HEAD_DEPTHS 3 /* depths 1 .. that they are compared at */
 
 struct bench_options {
     int n_threads; /* 0 = the CPUs that this process may use */
     int rounds;    /* 1 to BENCH_ROUNDS_MAX */
     bool exact;
-    bool profile;    /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
+    bool profile; /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
+    bool
+        heads; /* only plain decoding, and the draft step and MTP with the head packed in each way; needs a head */
     bool sample;     /* only plain decoding, verification of 4 rows and a draft step */
     double budget_s; /* no further round begins after so long; 0 = never mind */
     int draft_vocab; /* tokens that drafts come from; 0 = all */
@@ -59,6 +63,7 @@ enum bench_kind {
 struct bench_job {
     enum bench_kind kind;
     int n;
+    int head_bits; /* of a head packed for this job; 0 = as it is stored */
     int rounds;    /* that it was measured in, the first ones */
     double tokens; /* that a step gives */
     double
@@ -108,6 +113,8 @@ struct bench_figure bench_ratio(const struct bench *b, const struct bench_job *j
 struct bench_figure bench_read_gbs(const struct bench *b);
 /* NULL if there is none. */
 const struct bench_job *bench_find(const struct bench *b, enum bench_kind kind, int n);
+const struct bench_job *bench_find_head(const struct bench *b, enum bench_kind kind, int n, int head_bits);
+extern const int bench_head_bits[BENCH_HEADS];
 
 /* Where a run comes from and how long it took to be there: what the caller knows and the results show. */
 struct bench_label {

@@ -18,11 +18,19 @@ struct bench_figure bench_figure_of(double *v, int n)
     return (struct bench_figure){(v[(n - 1) / 2] + v[n / 2]) / 2, v[0], v[n - 1]};
 }
 
-const struct bench_job *bench_find(const struct bench *b, enum bench_kind kind, int n)
+const int bench_head_bits[BENCH_HEADS] = {16, 8, 4};
+
+const struct bench_job *bench_find_head(const struct bench *b, enum bench_kind kind, int n, int head_bits)
 {
     for (int i = 0; i < b->n_jobs; i++)
-        if (b->jobs[i].kind == kind && b->jobs[i].n == n) return &b->jobs[i];
+        if (b->jobs[i].kind == kind && b->jobs[i].n == n && b->jobs[i].head_bits == head_bits)
+            return &b->jobs[i];
     return NULL;
+}
+
+const struct bench_job *bench_find(const struct bench *b, enum bench_kind kind, int n)
+{
+    return bench_find_head(b, kind, n, 0);
 }
 
 struct bench_figure bench_ms(const struct bench_job *job)
@@ -104,6 +112,7 @@ static json_t *job_json(const struct bench *b, const struct bench_job *job)
     const struct kind *kind = &kinds[job->kind];
     json_t *o = json_object();
     if (kind->number) json_object_set_new(o, kind->number, json_integer(job->n));
+    if (job->head_bits) json_object_set_new(o, "head_bits", json_integer(job->head_bits));
     if (job->kind == BENCH_MTP) {
         json_t *list = json_array();
         for (int d = 0; d < job->n; d++) json_array_append_new(list, json_real(b->acceptance[d]));
@@ -124,11 +133,25 @@ static json_t *job_json(const struct bench *b, const struct bench_job *job)
     return o;
 }
 
-static json_t *jobs_json(const struct bench *b, enum bench_kind kind)
+static json_t *jobs_json(const struct bench *b, enum bench_kind kind, int head_bits)
 {
     json_t *list = json_array();
     for (int i = 0; i < b->n_jobs; i++)
-        if (b->jobs[i].kind == kind) json_array_append_new(list, job_json(b, &b->jobs[i]));
+        if (b->jobs[i].kind == kind && b->jobs[i].head_bits == head_bits)
+            json_array_append_new(list, job_json(b, &b->jobs[i]));
+    return list;
+}
+
+static json_t *heads_json(const struct bench *b)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < BENCH_HEADS; i++) {
+        int bits = bench_head_bits[i];
+        const struct bench_job *draft = bench_find_head(b, BENCH_DRAFT, 1, bits);
+        if (draft)
+            json_array_append_new(list, json_pack("{s:i, s:o, s:o}", "bits", bits, "draft",
+                                                  job_json(b, draft), "mtp", jobs_json(b, BENCH_MTP, bits)));
+    }
     return list;
 }
 
@@ -164,15 +187,16 @@ json_t *bench_json(const struct bench *b, const struct bench_label *label)
             json_array_append_new(list, bench_profile_json(b, &b->profiles[i]));
         json_object_set_new(root, "profile", list);
     }
-    json_object_set_new(root, "verify", jobs_json(b, BENCH_VERIFY));
+    json_object_set_new(root, "verify", jobs_json(b, BENCH_VERIFY, 0));
     json_t *step = draft ? job_json(b, draft) : json_null();
     if (draft) json_object_set_new(step, "head_rows", json_integer(b->head_rows));
     json_object_set_new(root, "draft", step);
-    json_object_set_new(root, "mtp", jobs_json(b, BENCH_MTP));
-    json_object_set_new(root, "prefill", jobs_json(b, BENCH_PREFILL));
-    json_object_set_new(root, "sequences", jobs_json(b, BENCH_SEQUENCES));
-    json_object_set_new(root, "scaling", jobs_json(b, BENCH_SCALING));
-    json_object_set_new(root, "context", jobs_json(b, BENCH_CONTEXT));
+    json_object_set_new(root, "mtp", jobs_json(b, BENCH_MTP, 0));
+    json_object_set_new(root, "heads", heads_json(b));
+    json_object_set_new(root, "prefill", jobs_json(b, BENCH_PREFILL, 0));
+    json_object_set_new(root, "sequences", jobs_json(b, BENCH_SEQUENCES, 0));
+    json_object_set_new(root, "scaling", jobs_json(b, BENCH_SCALING, 0));
+    json_object_set_new(root, "context", jobs_json(b, BENCH_CONTEXT, 0));
     put_label(root, label);
     put_once(root, "rss_bytes", (double)b->rss_bytes);
     put_once(root, "rss_context_bytes", (double)b->rss_context_bytes);
@@ -194,7 +218,7 @@ static void csv_figure(struct buf *out, bool known, struct bench_figure f)
 void bench_csv(const struct bench *b, struct buf *out)
 {
     buf_str(out, "what,n,rounds,ms,ms_min,ms_max,tok_s,tok_s_min,tok_s_max,ratio,ratio_min,ratio_max,bytes,"
-                 "bound_share,bound_share_min,bound_share_max,read_gbs,experts\n");
+                 "bound_share,bound_share_min,bound_share_max,read_gbs,experts,head_bits\n");
     double read = bench_read_gbs(b).median;
     for (int i = 0; i < b->n_jobs; i++) {
         const struct bench_job *job = &b->jobs[i];
@@ -206,6 +230,6 @@ void bench_csv(const struct bench *b, struct buf *out)
         csv_figure(out, job->tokens > 0, bench_ratio(b, job));
         buf_fmt(out, ",%.0f", job->bytes);
         csv_figure(out, known, known ? bench_bound_share(b, job) : (struct bench_figure){0, 0, 0});
-        buf_fmt(out, ",%.6g,%.6g\n", read, job->experts);
+        buf_fmt(out, ",%.6g,%.6g,%d\n", read, job->experts, job->head_bits);
     }
 }

@@ -24,6 +24,16 @@ expect 0 bench "$dir/forged" --rounds 1 --threads 1 --profile
 prints 'delta rule'
 prints 'waiting'
 
+expect 0 bench "$dir/forged" --rounds 1 --threads 1 --why-4-bit
+prints 'BF16'
+prints '4 bits '
+expect 0 bench "$dir/forged" --rounds 1 --threads 1 --why-4-bit --json
+cp "$dir/out" "$dir/json"
+printf '{{ heads | map(attribute="bits") | join(" ") }} {{ heads[0].draft.bytes > heads[1].draft.bytes > heads[2].draft.bytes }}' >"$dir/t.jinja"
+[ "$("$alula" render --template "$dir/t.jinja" --input "$dir/json")" = '16 8 4 True' ] || fail 'the heads are not those that were asked for'
+expect 1 bench models/tiny-trunk --rounds 1 --threads 1 --why-4-bit
+says 'no MTP head'
+
 expect 0 bench "$dir/forged" --rounds 1 --threads 1 --csv "$dir/b.csv" --plot "$dir/b.svg"
 prints 'first token after'
 prints 'simulated'
