@@ -12,7 +12,7 @@
 # make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
-# make install    to $(DESTDIR)$(PREFIX) with man page and completion
+# make install    to $(DESTDIR)$(PREFIX) with man page, completion and systemd unit
 # make deps       installs the packages that are missing (demo and check do it by themselves)
 # make clean
 # make V=1 ...    shows the commands
@@ -167,6 +167,8 @@ install: all
 	$(B)/alula help --completion bash >$(B)/alula.bash
 	install -D -m 644 $(B)/alula.1 $(DESTDIR)$(PREFIX)/share/man/man1/alula.1
 	install -D -m 644 $(B)/alula.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/alula
+	sed 's|@PREFIX@|$(PREFIX)|' share/alula@.service >$(B)/alula@.service
+	install -D -m 644 $(B)/alula@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/alula@.service
 
 clean:
 	rm -rf build

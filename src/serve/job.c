@@ -144,6 +144,9 @@ static bool check_engine(const struct request *r, const struct alula_engine *eng
     return true;
 }
 
+/* Whether the engine has anything to do for it. */
+static bool needs_engine(const struct request *r) { return !r->no_answer || r->score_prompt; }
+
 static bool make_grammar(struct job *job, struct alula_error *e)
 {
     struct request *r = &job->request;
@@ -165,7 +168,7 @@ static bool prepare(struct job *job, struct alula_error *e)
     struct request *r = &job->request;
     if (!check_engine(r, job->scheduler->engine, e) || !prompt_make(r, job->scheduler->engine, e))
         return false;
-    for (int i = 0; i < r->n_prompts; i++)
+    for (int i = 0; needs_engine(r) && i < r->n_prompts; i++)
         if (r->prompts[i].n >= (size_t)o->n_ctx)
             return err_set(
                 e, ALULA_LIMIT,
@@ -220,9 +223,6 @@ static bool admits(struct scheduler *s, int *ret_retry, struct alula_error *e)
     return err_set(e, ALULA_BUSY, "%d requests are running or waiting, and no more may wait; try again later",
                    s->n_open);
 }
-
-/* Whether the engine has anything to do for it. */
-static bool needs_engine(const struct request *r) { return !r->no_answer || r->score_prompt; }
 
 static void tell_at_once(struct job *job)
 {
