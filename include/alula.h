@@ -88,6 +88,8 @@ bool alula_tokenize(const struct alula_engine *engine, const char *text, size_t 
 /* Ids to text; bytes that are no character become U+FFFD. *ret_text: NUL-terminated, for alula_free. */
 bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, size_t n, bool skip_special,
                       char **ret_text, size_t *ret_len, struct alula_error *e);
+/* The bytes of one id, part of a character perhaps; NULL for an id that belongs to no token. The engine's own. */
+const char *alula_token_bytes(const struct alula_engine *engine, int32_t id, size_t *ret_len);
 /* Runs the model's own chat template. json: an object with "messages" and any other variable of the template
  * ("tools", "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. Errors: NOT_FOUND
  * (the folder has no template), FORMAT (the conversation or the template is wrong, what the template raises

@@ -225,6 +225,44 @@ static void bodies_are_checked(void **state)
     server_close(&s);
 }
 
+/* What an API promises beyond text comes from the engine through all layers. */
+static void answers_of_all_kinds(void **state)
+{
+    (void)state;
+    struct server s;
+    server_open(&s, (struct setting){0});
+#define SAY "\"temperature\": 0, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]"
+    expect(&s, 200, CHAT, "", "{\"max_tokens\": 2, \"logprobs\": true, \"top_logprobs\": 2, " SAY "}",
+           "\"logprobs\": {\"content\": [{\"token\": \"I\", \"logprob\": -0.");
+    expect(
+        &s, 200, "POST /v1/completions", "",
+        "{\"prompt\": \"In the beginning God\", \"echo\": true, \"logprobs\": 1, \"max_tokens\": 0}",
+        "\"tokens\": [\"In\", \" the\", \" be\", \"gin\", \"ning\", \" God\"], \"token_logprobs\": [null, -");
+    expect(&s, 200, "POST /v1/completions", "", "{\"prompt\": \"In the\", \"echo\": true, \"max_tokens\": 0}",
+           "\"text\": \"In the\"");
+    expect(
+        &s, 200, CHAT, "",
+        "{\"max_tokens\": 60, \"enable_thinking\": false, \"response_format\": {\"type\": \"json_schema\", "
+        "\"json_schema\": {\"name\": \"x\", \"schema\": {\"type\": \"object\", \"properties\": {\"a\": "
+        "{\"const\": "
+        "\"yes\"}}, \"required\": [\"a\"], \"additionalProperties\": false}}}, " SAY "}",
+        "\"content\": \"{\\\"a\\\": \\\"yes\\\"}\"");
+    expect(&s, 200, CHAT, "",
+           "{\"max_tokens\": 100, \"enable_thinking\": false, \"tool_choice\": \"required\", \"tools\": "
+           "[{\"type\": "
+           "\"function\", \"function\": {\"name\": \"look\", \"parameters\": {\"type\": \"object\", "
+           "\"properties\": "
+           "{\"at\": {\"enum\": [\"sun\"]}}, \"required\": [\"at\"]}}}], " SAY "}",
+           "\"name\": \"look\", \"arguments\": \"{\\\"at\\\": \\\"sun\\\"");
+    expect(&s, 400, CHAT, "",
+           "{\"response_format\": {\"type\": \"json_schema\", \"json_schema\": {\"schema\": {\"type\": "
+           "\"thing\"}}}, " SAY "}",
+           "thing");
+    expect(&s, 200, CHAT, "", "{\"max_tokens\": 40, \"stop\": [\"words\"], " SAY "}",
+           "\"finish_reason\": \"stop\"");
+    server_close(&s);
+}
+
 /* ---- who may ask -------------------------------------------------------------------------------------------------------------- */
 
 static void keys_are_asked_for(void **state)
@@ -511,6 +549,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_path_has_its_status),
         cmocka_unit_test(bodies_are_checked),
+        cmocka_unit_test(answers_of_all_kinds),
         cmocka_unit_test(keys_are_asked_for),
         cmocka_unit_test(foreign_pages_are_kept_out),
         cmocka_unit_test(ceilings_hold),

@@ -128,6 +128,11 @@ void alula_engine_describe(const struct alula_engine *g, struct alula_engine_inf
     };
 }
 
+const char *alula_token_bytes(const struct alula_engine *g, int32_t id, size_t *ret_len)
+{
+    return id < 0 || id >= tokenizer_count(g->tokenizer) ? NULL : tokenizer_bytes(g->tokenizer, id, ret_len);
+}
+
 bool alula_tokenize(const struct alula_engine *g, const char *text, size_t len, bool special,
                     int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
 {

@@ -126,6 +126,7 @@ int job_max_tokens(const struct job *job, const struct request_prompt *prompt)
     const struct scheduler_options *o = &job->scheduler->options;
     int room = o->n_ctx - (int)prompt->n,
         wish = job->request.max_tokens ? job->request.max_tokens : o->max_tokens;
+    if (job->request.no_answer) wish = 1;
     return wish && wish < room ? wish : room;
 }
 

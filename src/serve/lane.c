@@ -19,6 +19,23 @@ static void tell(struct lane *lane, struct reply_event event)
     job_tell(lane->job, &event);
 }
 
+/* How likely a token was, and what else. */
+static void tell_row(struct lane *lane, const struct alula_logprob *given)
+{
+    struct reply_logprob row[1 + REQUEST_TOP_MAX] = {0};
+    for (int i = 0; i < lane->job->request.logprobs; i++) {
+        row[i].id = given[i].id;
+        row[i].logprob = given[i].logprob;
+        row[i].bytes = alula_token_bytes(lane->job->scheduler->engine, given[i].id, &row[i].len);
+    }
+    tell(lane, (struct reply_event){.kind = REPLY_TOKENS, .rows = row, .n_rows = 1});
+}
+
+static void tell_rows(struct lane *lane, const struct alula_logprob *rows, int n)
+{
+    for (int i = 0; rows && i < n; i++) tell_row(lane, rows + i * lane->job->request.logprobs);
+}
+
 /* ---- beginning --------------------------------------------------------------------------------------------------------- */
 
 static size_t find_last_turn(const struct lane *lane)
@@ -57,6 +74,8 @@ static struct alula_session_options session_options(const struct lane *lane)
     o.sampling = r->sampling;
     o.sampling.seed += (uint64_t)(lane->choice % r->n);
     o.grammar = job->grammar;
+    o.logprobs = r->logprobs;
+    o.score_prompt = r->score_prompt;
     o.stop = (const char *const *)r->stops;
     o.n_stop = r->n_stops;
     return o;
@@ -83,7 +102,8 @@ static bool take_from_cache(struct lane *lane)
     struct job *job = lane->job;
     struct reply *reply = job->reply;
     struct alula_cache_hit hit = {.source = "none", .why = ""};
-    struct alula_cache *cache = job->scheduler->cache;
+    /* What is taken from the cache is not foretold. */
+    struct alula_cache *cache = job->request.score_prompt ? NULL : job->scheduler->cache;
     if (cache &&
         !alula_cache_restore(cache, lane->session, lane->prompt->ids, lane->prompt->n, &hit, &lane->error))
         return false;
@@ -222,10 +242,12 @@ static bool take_pieces(struct lane *lane, const struct alula_step *step)
 
 bool lane_take(struct lane *lane, const struct alula_step *step)
 {
+    tell_rows(lane, step->read_logprobs, step->n_read);
     if (lane->state == LANE_READING) take_prompt(lane, step->n_read);
     if (lane->state == LANE_READING) return true;
     if (lane->job->request.no_answer) return finish(lane, ALULA_LENGTH, -1);
     count_tokens(lane, step);
+    tell_rows(lane, step->logprobs, step->n_tokens);
     bool ok =
         lane->job->request.trace ? take_pieces(lane, step) : take_text(lane, step->text, step->text_len);
     if (!ok) return false;
