@@ -20,6 +20,22 @@ struct cli_command {
         .log_level = 1                                                                                       \
     } /* LOG_WARN */
 
+/* Rows of the option tables of several commands; at: offset of the member in the command's struct. */
+#define CLI_THREADS(at, text)                                                                                \
+    {                                                                                                        \
+        .name = "threads", .letter = 't', .arg = "N", .type = OPT_INT, .offset = at, .min = 1, .max = 256,   \
+        .fallback = "the CPUs this process may use", .help = text                                            \
+    }
+#define CLI_JSON(at, text)                                                                                   \
+    {                                                                                                        \
+        .name = "json", .type = OPT_FLAG, .offset = at, .help = text                                         \
+    }
+#define CLI_EXACT(at)                                                                                        \
+    {                                                                                                        \
+        .name = "exact", .type = OPT_FLAG, .offset = at,                                                     \
+        .help = "Compute with float32 activations: the reference, slower."                                   \
+    }
+
 extern const struct cli_command cmd_bench, cmd_doctor, cmd_eval, cmd_forge, cmd_forge_card, cmd_forge_verify,
     cmd_help, cmd_inspect, cmd_probe, cmd_render, cmd_run, cmd_start, cmd_tokenize, cmd_tune;
 

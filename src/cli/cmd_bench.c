@@ -87,19 +87,8 @@ static const struct opt table[] = {
      .max = BENCH_ROUNDS_MAX,
      .fallback = "5",
      .help = "Measure everything so often, in turn."},
-    {.name = "threads",
-     .letter = 't',
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(threads),
-     .min = 1,
-     .max = 256,
-     .fallback = "all CPUs",
-     .help = "Threads to compute with."},
-    {.name = "exact",
-     .type = OPT_FLAG,
-     .offset = AT(exact),
-     .help = "Compute with float32 activations: the reference, slower."},
+    CLI_THREADS(AT(threads), "Threads to compute with."),
+    CLI_EXACT(AT(exact)),
     {.name = "profile",
      .type = OPT_FLAG,
      .offset = AT(profile),
@@ -111,7 +100,7 @@ static const struct opt table[] = {
      .help = "What the bits of the MTP head cost: plain decoding, and drafting with the head packed in "
              "memory into BF16, "
              "8 and 4 bits, and nothing else."},
-    {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    CLI_JSON(AT(json), "Print one JSON object."),
     {.name = "csv",
      .arg = "FILE",
      .type = OPT_STR,
@@ -250,8 +239,8 @@ static void show(struct buf *out, const struct bench *b, const struct bench_labe
 {
     struct bench_figure read = bench_read_gbs(b);
     const struct bench_job *plain = bench_find(b, BENCH_PLAIN, 1);
-    buf_fmt(out, "%s\n%d threads, %s, medians of %d rounds (lowest..highest)\n\n", label->title, b->n_threads,
-            b->isa, b->rounds);
+    buf_fmt(out, "%s\n%d thread%s, %s, medians of %d rounds (lowest..highest)\n\n", label->title,
+            b->n_threads, b->n_threads == 1 ? "" : "s", b->isa, b->rounds);
     buf_fmt(out, "%-21s", "read limit");
     show_figure(out, "GB/s", 2, read);
     buf_fmt(out, "\n%-21s  %9.1f MB    bound %.2f tok/s\n", "weights a token", plain->bytes / 1e6,

@@ -18,16 +18,8 @@ static const struct doctor_cli defaults = {.shared = CLI_SHARED};
 
 #define AT(member) offsetof(struct doctor_cli, member)
 static const struct opt table[] = {
-    {.name = "threads",
-     .letter = 't',
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(threads),
-     .min = 1,
-     .max = 256,
-     .fallback = "all CPUs",
-     .help = "Threads to compute with."},
-    {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    CLI_THREADS(AT(threads), "Threads to compute with."),
+    CLI_JSON(AT(json), "Print one JSON object."),
     {.name = NULL},
 };
 #undef AT

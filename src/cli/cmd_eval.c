@@ -50,20 +50,9 @@ static const struct opt table[] = {
      .help =
          "Write every row of logits to this safetensors file: logits, mtp_logits_1 .. mtp_logits_D, float32 "
          "[tokens][vocabulary]."},
-    {.name = "exact",
-     .type = OPT_FLAG,
-     .offset = AT(exact),
-     .help = "Compute with float32 activations: the reference, slower."},
-    {.name = "threads",
-     .letter = 't',
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(threads),
-     .min = 1,
-     .max = 256,
-     .fallback = "the CPUs this process may use",
-     .help = "Threads that compute. The figures are the same for any number."},
-    {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    CLI_EXACT(AT(exact)),
+    CLI_THREADS(AT(threads), "Threads that compute. The figures are the same for any number."),
+    CLI_JSON(AT(json), "Print one JSON object."),
     {.name = NULL},
 };
 #undef AT

@@ -35,16 +35,8 @@ static const struct opt table[] = {
      .offset = AT(adopt),
      .help = "If the head is clearly fed the wrong way, write the right one into the contract."},
     {.name = "dry-run", .type = OPT_FLAG, .offset = AT(dry_run), .help = "Measure, but write nothing."},
-    {.name = "threads",
-     .letter = 't',
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(threads),
-     .min = 1,
-     .max = 256,
-     .fallback = "the CPUs this process may use",
-     .help = "Threads that compute. Counts are the same for any number."},
-    {.name = "json", .type = OPT_FLAG, .offset = AT(json), .help = "Print one JSON object."},
+    CLI_THREADS(AT(threads), "Threads that compute. Counts are the same for any number."),
+    CLI_JSON(AT(json), "Print one JSON object."),
     {.name = NULL},
 };
 #undef AT

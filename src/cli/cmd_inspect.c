@@ -13,10 +13,7 @@ struct inspect_cli {
 static const struct inspect_cli defaults = {.shared = CLI_SHARED};
 
 static const struct opt table[] = {
-    {.name = "json",
-     .type = OPT_FLAG,
-     .offset = offsetof(struct inspect_cli, json),
-     .help = "Print one JSON object with the keys of mtplx inspect."},
+    CLI_JSON(offsetof(struct inspect_cli, json), "Print one JSON object with the keys of mtplx inspect."),
     {.name = NULL},
 };
 

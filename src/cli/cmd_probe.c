@@ -16,10 +16,7 @@ struct probe_cli {
 static const struct probe_cli defaults = {.shared = CLI_SHARED};
 
 static const struct opt table[] = {
-    {.name = "json",
-     .type = OPT_FLAG,
-     .offset = offsetof(struct probe_cli, json),
-     .help = "Print one JSON object."},
+    CLI_JSON(offsetof(struct probe_cli, json), "Print one JSON object."),
     {.name = NULL},
 };
 

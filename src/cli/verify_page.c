@@ -156,7 +156,8 @@ void verify_page(const struct verify *v, const char *dir, struct buf *out)
     show_texts(v, out);
     show_body(v, out);
     show_drift(v, out);
-    page_line(out, "measured", TERM_PLAIN, "%s, %d threads, %.0f s", v->hardware, v->n_threads, v->seconds);
+    page_line(out, "measured", TERM_PLAIN, "%s, %d thread%s, %.0f s", v->hardware, v->n_threads,
+              v->n_threads == 1 ? "" : "s", v->seconds);
     show_next(v, dir, out);
 }
 
