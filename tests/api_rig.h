@@ -63,6 +63,7 @@ static inline void talk_begin(struct talk *t, const struct dialect *d, const cha
     read_ok(&t->r, d, body);
     t->r.n_prompts = 1;
     t->r.prompts = mem_zalloc(1, sizeof *t->r.prompts);
+    t->r.prompts[0].n = 20;
     bool ok = reply_create(&t->reply, &t->r, "ab", "tiny", 1700000000, &e);
     assert_ok(ok, e);
     t->reply->usage = (struct reply_usage){.prompt = 20, .cached = 12};

@@ -91,6 +91,20 @@ static void messages_become_a_conversation(void **state)
     request_free(&r);
 }
 
+/* A turn of no blocks is what our own empty answer becomes in a client's history: to leave it out would change the prompt. */
+static void messages_keep_empty_turns(void **state)
+{
+    (void)state;
+    struct request r;
+    read_ok(&r, &dialect_messages,
+            "{\"max_tokens\": 9, \"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": "
+            "\"assistant\", \"content\": []}, {\"role\": \"user\", \"content\": []}]}");
+    assert_json(json_object_get(r.conversation, "messages"),
+                "[{\"role\": \"user\", \"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"\"}, "
+                "{\"role\": \"user\", \"content\": \"\"}]");
+    request_free(&r);
+}
+
 static void messages_refuse_by_name(void **state)
 {
     (void)state;
@@ -131,7 +145,7 @@ static void messages_stream_in_order(void **state)
     tell_all(&t);
     assert_types(
         &t,
-        "message_start content_block_start content_block_delta content_block_delta content_block_delta "
+        "message_start ping content_block_start content_block_delta content_block_delta content_block_delta "
         "content_block_stop content_block_start content_block_delta content_block_delta content_block_stop "
         "content_block_start content_block_delta content_block_stop message_delta message_stop");
     assert_event(
@@ -139,26 +153,26 @@ static void messages_stream_in_order(void **state)
         "{\"type\": \"message_start\", \"message\": {\"id\": \"msg_ab\", \"type\": \"message\", \"role\": "
         "\"assistant\","
         "\"model\": \"tiny\", \"content\": [], \"stop_reason\": null, \"stop_sequence\": null, \"usage\": {"
-        "\"input_tokens\": 8, \"cache_creation_input_tokens\": 0, \"cache_read_input_tokens\": 12, "
+        "\"input_tokens\": 20, \"cache_creation_input_tokens\": 0, \"cache_read_input_tokens\": 0, "
         "\"output_tokens\": 0}}}");
-    assert_event(&t, 2,
+    assert_event(&t, 3,
                  "{\"type\": \"content_block_delta\", \"index\": 0, \"delta\": {\"type\": "
                  "\"thinking_delta\", \"thinking\": \"I th\"}}");
-    assert_event(&t, 4,
+    assert_event(&t, 5,
                  "{\"type\": \"content_block_delta\", \"index\": 0, \"delta\": {\"type\": "
                  "\"signature_delta\", \"signature\": \"\"}}");
-    assert_event(&t, 8,
+    assert_event(&t, 9,
                  "{\"type\": \"content_block_delta\", \"index\": 1, \"delta\": {\"type\": \"text_delta\", "
                  "\"text\": \"\\\"you\\\"\"}}");
-    assert_event(&t, 10,
+    assert_event(&t, 11,
                  "{\"type\": \"content_block_start\", \"index\": 2, \"content_block\": {\"type\": "
                  "\"tool_use\", \"id\": \"toolu_ab0\","
                  "\"name\": \"weather\", \"input\": {}}}");
     assert_event(
-        &t, 11,
+        &t, 12,
         "{\"type\": \"content_block_delta\", \"index\": 2, \"delta\": {\"type\": \"input_json_delta\","
         "\"partial_json\": \"{\\\"city\\\": \\\"Paris\\\"}\"}}");
-    assert_event(&t, 13,
+    assert_event(&t, 14,
                  "{\"type\": \"message_delta\", \"delta\": {\"stop_reason\": \"tool_use\", "
                  "\"stop_sequence\": null}, \"usage\": {"
                  "\"input_tokens\": 8, \"cache_creation_input_tokens\": 0, \"cache_read_input_tokens\": 12, "
@@ -226,7 +240,7 @@ static void messages_tell_errors(void **state)
     talk_begin(&t, &dialect_messages, "{\"stream\": true, " MESSAGE "}");
     tell(&t, (struct reply_event){.kind = REPLY_START});
     tell(&t, (struct reply_event){.kind = REPLY_ERROR, .status = 500, .error = &error});
-    assert_types(&t, "message_start error");
+    assert_types(&t, "message_start ping error");
     talk_free(&t);
 }
 
@@ -284,11 +298,11 @@ static void completions_tell_logprobs(void **state)
                                           "b"});
     talk_end(&t, REPLY_LENGTH, NULL);
     json_t *v = whole_body(&t), *choice = json_array_get(json_object_get(v, "choices"), 0);
-    assert_json(
-        choice,
-        "{\"index\": 0, \"text\": \"\\u00e9b\", \"logprobs\": {\"tokens\": [\"\\u00e9\", \"b\"],"
-        "\"token_logprobs\": [null, -0.5], \"top_logprobs\": [null, {\"c\": -1.0}], \"text_offset\": [0, 1]},"
-        "\"finish_reason\": \"length\"}");
+    assert_json(choice,
+                "{\"index\": 0, \"text\": \"\\u00e9b\", \"logprobs\": {\"tokens\": [\"\\u00e9\", \"b\"],"
+                "\"token_logprobs\": [null, -0.5], \"top_logprobs\": [null, {\"c\": -1.0, \"b\": -0.5}], "
+                "\"text_offset\": [0, 1]},"
+                "\"finish_reason\": \"length\"}");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(v, "usage"), "total_tokens")), 27);
     json_decref(v);
     talk_free(&t);
@@ -373,6 +387,9 @@ static void responses_refuse_by_name(void **state)
     refuses(d, "{\"input\": [{\"role\": \"king\", \"content\": \"x\"}]}", "input[0]: \"role\" is \"king\"");
     refuses(d, "{\"input\": [{\"type\": \"function_call\"}]}", "input[0]: \"name\"");
     refuses(d, "{\"input\": \"a\", \"previous_response_id\": \"resp_1\"}", "previous_response_id");
+    refuses(d, "{\"input\": \"a\", \"conversation\": {\"id\": \"conv_1\"}}", "conversation");
+    refuses(d, "{\"input\": \"a\", \"prompt\": {\"id\": \"pmpt_1\"}}", "prompt");
+    refuses(d, "{\"input\": \"a\", \"background\": true}", "background");
     refuses(d, "{\"input\": \"a\", \"tools\": [{\"type\": \"web_search\"}]}",
             "tools[0]: \"type\" is \"web_search\"");
     refuses(d, "{\"input\": \"a\", \"text\": {\"format\": {\"type\": \"xml\"}}}", "text.format");
@@ -418,10 +435,10 @@ static void responses_stream_in_order(void **state)
         assert_true(json_equal(json_object_get(v, "item"), json_array_get(output, (size_t)i)));
         json_decref(v);
     }
-    assert_json(
-        json_object_get(response, "usage"),
-        "{\"input_tokens\": 20, \"input_tokens_details\": {\"cached_tokens\": 12}, \"output_tokens\": 7,"
-        "\"output_tokens_details\": {\"reasoning_tokens\": 3}, \"total_tokens\": 27}");
+    assert_json(json_object_get(response, "usage"),
+                "{\"input_tokens\": 20, \"input_tokens_details\": {\"cached_tokens\": 12, "
+                "\"cache_write_tokens\": 0}, \"output_tokens\": 7,"
+                "\"output_tokens_details\": {\"reasoning_tokens\": 3}, \"total_tokens\": 27}");
     json_decref(last);
     talk_free(&t);
 }
@@ -450,6 +467,27 @@ static void text_behind_a_call_keeps_its_place(void **state)
     }
 }
 
+/* null is how clients say nothing, but types of the reply have no null there. */
+static void responses_echo_no_null(void **state)
+{
+    (void)state;
+    static const char *const keys[][2] = {
+        {"tools", "[]"}, {"tool_choice", "\"auto\""}, {"parallel_tool_calls", "true"}, {"metadata", "{}"}};
+    struct talk t;
+    talk_begin(&t, &dialect_responses,
+               "{\"input\": \"Hi\", \"tools\": null, \"tool_choice\": null, \"parallel_tool_calls\": null, "
+               "\"metadata\": null}");
+    talk_end(&t, REPLY_STOP, NULL);
+    json_t *v = whole_body(&t);
+    for (int i = 0; i < 4; i++) {
+        json_t *want = json_loads(keys[i][1], JSON_DECODE_ANY, NULL);
+        assert_true(json_equal(json_object_get(v, keys[i][0]), want));
+        json_decref(want);
+    }
+    json_decref(v);
+    talk_free(&t);
+}
+
 static void a_cut_response_is_incomplete(void **state)
 {
     (void)state;
@@ -460,6 +498,8 @@ static void a_cut_response_is_incomplete(void **state)
     json_t *v = whole_body(&t);
     assert_string_equal(json_string_value(json_object_get(v, "status")), "incomplete");
     assert_json(json_object_get(v, "incomplete_details"), "{\"reason\": \"max_output_tokens\"}");
+    const json_t *item = json_array_get(json_object_get(v, "output"), 0);
+    assert_string_equal(json_string_value(json_object_get(item, "status")), "incomplete");
     json_decref(v);
     talk_free(&t);
 }
@@ -468,6 +508,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_become_a_conversation),
+        cmocka_unit_test(messages_keep_empty_turns),
         cmocka_unit_test(messages_refuse_by_name),
         cmocka_unit_test(messages_stream_in_order),
         cmocka_unit_test(messages_body_and_reasons),
@@ -480,6 +521,7 @@ int main(void)
         cmocka_unit_test(responses_refuse_by_name),
         cmocka_unit_test(responses_stream_in_order),
         cmocka_unit_test(text_behind_a_call_keeps_its_place),
+        cmocka_unit_test(responses_echo_no_null),
         cmocka_unit_test(a_cut_response_is_incomplete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

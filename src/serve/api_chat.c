@@ -12,11 +12,6 @@
 #define TOKENS_MAX    (1 << 24)
 #define LOGPROB_LEAST (-9999.0) /* what OpenAI writes for a token that cannot come */
 
-static bool no_memory(struct alula_error *e)
-{
-    return err_set(e, ALULA_NOMEM, "out of memory for the request");
-}
-
 /* ---- reading --------------------------------------------------------------------------------------------------- */
 
 /* Calls that the assistant made earlier. Their arguments are checked where the template is run. */
@@ -58,7 +53,7 @@ static json_t *read_message(const json_t *given, const char *where, struct alula
     json_t *text = silent ? NULL : request_text(content, what, e);
     if (!silent && !text) return NULL;
     json_t *message = json_copy((json_t *)(uintptr_t)given);
-    if (!message || (text && json_object_set(message, "content", text) < 0)) no_memory(e);
+    if (!message || (text && json_object_set(message, "content", text) < 0)) request_no_memory(e);
     json_decref(text);
     return message;
 }
@@ -82,26 +77,6 @@ static bool read_messages(struct request *r, const json_t *body, struct alula_er
     return true;
 }
 
-static bool read_choice(const json_t *body, enum tool_choice *ret, const char **name, struct alula_error *e)
-{
-    const json_t *v = json_object_get(body, "tool_choice"), *function = json_object_get(v, "function");
-    const char *word = json_is_string(v) ? json_string_value(v) : NULL;
-    *name = json_string_value(json_object_get(function, "name"));
-    if (!v || json_is_null(v) || (word && strcmp(word, "auto") == 0))
-        *ret = TOOLS_AUTO;
-    else if (word && strcmp(word, "none") == 0)
-        *ret = TOOLS_NONE;
-    else if (word && strcmp(word, "required") == 0)
-        *ret = TOOLS_REQUIRED;
-    else if (*name)
-        *ret = TOOLS_NAMED;
-    else
-        return err_set(e, ALULA_FORMAT,
-                       WHAT ": \"tool_choice\" is neither auto, none, required nor {\"type\": \"function\", "
-                            "\"function\": {\"name\": ...}}");
-    return true;
-}
-
 static bool read_tools(struct request *r, const json_t *body, struct alula_error *e)
 {
     json_t *tools;
@@ -109,7 +84,8 @@ static bool read_tools(struct request *r, const json_t *body, struct alula_error
     const char *name;
     return json_get_bool_or(body, "parallel_tool_calls", true, &r->parallel_calls, WHAT, e) &&
            request_member(body, "tools", JSON_ARRAY, &tools, WHAT, e) &&
-           read_choice(body, &choice, &name, e) && request_offer_tools(r, tools, choice, name, "tools", e);
+           request_read_choice(body, &choice, &name, e) &&
+           request_offer_tools(r, tools, choice, name, "tools", e);
 }
 
 static bool read_format(struct request *r, const json_t *body, struct alula_error *e)
@@ -170,7 +146,7 @@ static bool chat_read(struct request *r, const json_t *body, struct alula_error 
 {
     bool usage;
     r->conversation = json_object();
-    if (!r->conversation) return no_memory(e);
+    if (!r->conversation) return request_no_memory(e);
     return request_read_common(r, body, e) && read_limits(r, body, e) &&
            request_read_stops(r, body, "stop", e) && read_stream_options(body, &usage, e) &&
            read_own(r, body, e) && request_read_thinking(r, body, e) && read_messages(r, body, e) &&
@@ -185,16 +161,10 @@ static const char *finish_name(enum reply_finish finish)
     return names[finish];
 }
 
-static void write_str(struct buf *out, const char *key, const char *text, size_t len)
-{
-    buf_fmt(out, "\"%s\": ", key);
-    json_write_str(out, text ? text : "", len);
-}
-
 static void write_token(struct buf *out, const struct reply_logprob *t)
 {
     buf_byte(out, '{');
-    write_str(out, "token", t->bytes, t->len);
+    reply_write_str(out, "token", t->bytes, t->len);
     buf_str(out, ", \"logprob\": ");
     json_write_real(out, t->logprob > LOGPROB_LEAST ? t->logprob : LOGPROB_LEAST);
     buf_str(out, ", \"bytes\": [");
@@ -231,7 +201,7 @@ static void write_head(const struct reply *r, const char *object, struct buf *ou
 {
     buf_fmt(out, "{\"id\": \"chatcmpl-%s\", \"object\": \"%s\", \"created\": %jd, ", r->id, object,
             (intmax_t)r->created);
-    write_str(out, "model", r->model, strlen(r->model));
+    reply_write_str(out, "model", r->model, strlen(r->model));
     buf_str(out, ", \"choices\": [");
 }
 
@@ -239,9 +209,9 @@ static void write_call(const struct reply *r, const struct reply_call *call, con
                        struct buf *out)
 {
     buf_fmt(out, "\"id\": \"call_%s%d\", \"type\": \"function\", \"function\": {", r->id, call->number);
-    write_str(out, "name", call->name, strlen(call->name));
+    reply_write_str(out, "name", call->name, strlen(call->name));
     buf_str(out, ", ");
-    write_str(out, "arguments", arguments, strlen(arguments));
+    reply_write_str(out, "arguments", arguments, strlen(arguments));
     buf_str(out, "}}");
 }
 
@@ -259,15 +229,9 @@ static void write_facts(const struct reply *r, struct buf *out)
 
 /* ---- as a stream ----------------------------------------------------------------------------------------------- */
 
-static bool wants_usage(const struct reply *r)
-{
-    return json_is_true(
-        json_object_get(json_object_get(r->request->body, "stream_options"), "include_usage"));
-}
-
 static void end_chunk(const struct reply *r, struct buf *chunk, struct buf *out)
 {
-    buf_str(chunk, wants_usage(r) ? ", \"usage\": null}" : "}");
+    buf_str(chunk, reply_wants_usage(r) ? ", \"usage\": null}" : "}");
     reply_sse(out, NULL, chunk);
     buf_free(chunk);
 }
@@ -295,8 +259,8 @@ static void send_delta(struct reply *r, int choice, struct buf *delta, bool draf
 static void send_text(struct reply *r, const struct reply_event *event, struct buf *out)
 {
     struct buf delta = {0};
-    write_str(&delta, event->kind == REPLY_CONTENT ? "content" : "reasoning_content", event->text,
-              event->len);
+    reply_write_str(&delta, event->kind == REPLY_CONTENT ? "content" : "reasoning_content", event->text,
+                    event->len);
     send_delta(r, event->choice, &delta, event->drafted, out);
 }
 
@@ -311,7 +275,7 @@ static void send_call(struct reply *r, const struct reply_event *event, struct b
     buf_byte(&delta, ']');
     send_delta(r, event->choice, &delta, false, out);
     buf_fmt(&delta, "\"tool_calls\": [{\"index\": %d, \"function\": {", index);
-    write_str(&delta, "arguments", event->text, event->len);
+    reply_write_str(&delta, "arguments", event->text, event->len);
     buf_str(&delta, "}}]");
     send_delta(r, event->choice, &delta, false, out);
 }
@@ -321,7 +285,7 @@ static void send_end(struct reply *r, struct buf *out)
 {
     const struct buf nothing = {0};
     struct buf chunk = {0};
-    bool usage = wants_usage(r);
+    bool usage = reply_wants_usage(r);
     for (int i = 0; i < r->n_choices; i++) {
         begin_chunk(r, i, &nothing, &chunk);
         buf_fmt(&chunk, ", \"finish_reason\": %s}]", finish_name(r->choices[i].finish));
@@ -372,13 +336,13 @@ static void write_message(const struct reply *r, const struct reply_choice *c, s
 {
     buf_str(out, "\"message\": {\"role\": \"assistant\", ");
     if (c->content.len || !c->n_calls)
-        write_str(out, "content", c->content.data, c->content.len);
+        reply_write_str(out, "content", c->content.data, c->content.len);
     else
         buf_str(out, "\"content\": null");
     buf_str(out, ", \"refusal\": null");
     if (c->reasoning.len) {
         buf_str(out, ", ");
-        write_str(out, "reasoning_content", c->reasoning.data, c->reasoning.len);
+        reply_write_str(out, "reasoning_content", c->reasoning.data, c->reasoning.len);
     }
     for (int i = 0; i < c->n_calls; i++) {
         buf_str(out, i ? ", {" : ", \"tool_calls\": [{");

@@ -92,18 +92,25 @@ static size_t characters(const char *text, size_t len)
     return n;
 }
 
+/* The likeliest, and the token itself even if it is none of them. */
 static void write_top(const struct reply_logprob *row, size_t width, struct buf *out)
 {
-    if (width == 1 || isnan(row->logprob)) {
+    bool told = false;
+    const char *comma = "";
+    if (isnan(row->logprob)) {
         buf_str(out, "null");
         return;
     }
     buf_byte(out, '{');
-    for (size_t i = 1; i < width && row[i].id >= 0; i++) {
-        if (i > 1) buf_str(out, ", ");
-        json_write_str(out, row[i].bytes, row[i].len);
+    for (size_t i = 1; i <= width; i++) {
+        const struct reply_logprob *t = i < width ? &row[i] : row;
+        if (t->id < 0 || (t == row && told)) continue;
+        told |= t->id == row->id;
+        buf_str(out, comma);
+        comma = ", ";
+        json_write_str(out, t->bytes, t->len);
         buf_str(out, ": ");
-        json_write_real(out, row[i].logprob);
+        json_write_real(out, t->logprob);
     }
     buf_byte(out, '}');
 }

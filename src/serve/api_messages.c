@@ -126,6 +126,7 @@ static bool read_message(struct request *r, const json_t *given, const char *whe
         g.any = true;
         ok = gather_flush(&g, e);
     } else if (json_is_array(content)) {
+        g.any = json_array_size(content) == 0; /* an answer of nothing is a message, too */
         ok = add_blocks(&g, content, e);
     } else {
         ok = err_set(e, ALULA_FORMAT, "%s: \"content\" is neither a string nor a list of blocks", where);
@@ -188,14 +189,11 @@ static json_t *read_tool(const json_t *given, const char *where, struct alula_er
         return NULL;
     if (strcmp(type, "custom") != 0) {
         err_set(e, ALULA_UNSUPPORTED,
-                "%s: \"type\" is \"%.40s\"; tools that a server would run are not offered here", where, type);
+                "%s: \"type\" is \"%.40s\"; only custom tools, with an \"input_schema\", can be offered",
+                where, type);
         return NULL;
     }
-    json_t *tool =
-        json_pack("{s:s, s:{s:s, s:s*, s:o}}", "type", "function", "function", "name", name, "description",
-                  description, "parameters", schema ? json_incref(schema) : json_object());
-    if (!tool) request_no_memory(e);
-    return tool;
+    return request_make_tool(name, description, schema, e);
 }
 
 static bool read_choice(struct request *r, const json_t *body, enum tool_choice *ret, const char **name,
@@ -292,9 +290,8 @@ static bool messages_read(struct request *r, const json_t *body, struct alula_er
 /* ---- writing --------------------------------------------------------------------------------------------------- */
 
 /* This API counts what came from the cache apart from the rest. */
-static void write_usage(const struct reply *r, struct buf *out)
+static void write_usage(const struct reply_usage *u, struct buf *out)
 {
-    const struct reply_usage *u = &r->usage;
     buf_fmt(out, "\"usage\": {\"input_tokens\": %jd, \"cache_creation_input_tokens\": 0, ",
             (intmax_t)(u->prompt - u->cached));
     buf_fmt(out, "\"cache_read_input_tokens\": %jd, \"output_tokens\": %jd}", (intmax_t)u->cached,
@@ -383,15 +380,19 @@ static void send_call(struct reply *r, struct reply_choice *c, struct buf *out)
     send_delta(c, "input_json_delta", "partial_json", call->arguments, strlen(call->arguments), out);
 }
 
+/* What the cache has of the prompt is not known yet; clients take the last word from message_delta. The ping shows that
+ * the connection lives while the prompt is read. */
 static void send_start(const struct reply *r, struct buf *out)
 {
+    const struct reply_usage known = {.prompt = (int64_t)r->request->prompts[0].n};
     struct buf data = {0};
     buf_str(&data, "\"message\": {");
     write_head(r, &data);
     buf_str(&data, ", \"content\": [], \"stop_reason\": null, \"stop_sequence\": null, ");
-    write_usage(r, &data);
+    write_usage(&known, &data);
     buf_byte(&data, '}');
     send("message_start", &data, out);
+    send("ping", &data, out);
 }
 
 static void send_end(const struct reply *r, struct reply_choice *c, struct buf *out)
@@ -401,7 +402,7 @@ static void send_end(const struct reply *r, struct reply_choice *c, struct buf *
     buf_str(&data, "\"delta\": {");
     write_reason(c, &data);
     buf_str(&data, "}, ");
-    write_usage(r, &data);
+    write_usage(&r->usage, &data);
     buf_str(&data, ", \"alula\": ");
     reply_write_facts(r, &data);
     send("message_delta", &data, out);
@@ -485,7 +486,7 @@ static void messages_body(struct reply *r, struct buf *out)
     buf_str(out, "], ");
     write_reason(c, out);
     buf_str(out, ", ");
-    write_usage(r, out);
+    write_usage(&r->usage, out);
     buf_str(out, ", \"alula\": ");
     reply_write_facts(r, out);
     buf_byte(out, '}');

@@ -182,32 +182,7 @@ static json_t *read_tool(const json_t *given, const char *where, struct alula_er
                 type);
         return NULL;
     }
-    json_t *tool =
-        json_pack("{s:s, s:{s:s, s:s*, s:o}}", "type", "function", "function", "name", name, "description",
-                  description, "parameters", parameters ? json_incref(parameters) : json_object());
-    if (!tool) request_no_memory(e);
-    return tool;
-}
-
-static bool read_choice(const json_t *body, enum tool_choice *ret, const char **name, struct alula_error *e)
-{
-    const json_t *v = json_object_get(body, "tool_choice");
-    const char *word = json_is_string(v) ? json_string_value(v) : NULL;
-    *name = json_string_value(json_object_get(v, "name"));
-    if (!v || json_is_null(v) || (word && strcmp(word, "auto") == 0))
-        *ret = TOOLS_AUTO;
-    else if (word && strcmp(word, "none") == 0)
-        *ret = TOOLS_NONE;
-    else if (word && strcmp(word, "required") == 0)
-        *ret = TOOLS_REQUIRED;
-    else if (*name)
-        *ret = TOOLS_NAMED;
-    else
-        return err_set(
-            e, ALULA_FORMAT,
-            WHAT
-            ": \"tool_choice\" is neither auto, none, required nor {\"type\": \"function\", \"name\": ...}");
-    return true;
+    return request_make_tool(name, description, parameters, e);
 }
 
 static bool read_tools(struct request *r, const json_t *body, struct alula_error *e)
@@ -216,7 +191,8 @@ static bool read_tools(struct request *r, const json_t *body, struct alula_error
     const char *name;
     json_t *tools;
     if (!json_get_bool_or(body, "parallel_tool_calls", true, &r->parallel_calls, WHAT, e) ||
-        !read_choice(body, &choice, &name, e) || !(tools = request_read_list(body, "tools", read_tool, e)))
+        !request_read_choice(body, &choice, &name, e) ||
+        !(tools = request_read_list(body, "tools", read_tool, e)))
         return false;
     bool ok = request_offer_tools(r, tools, choice, name, "tools", e);
     json_decref(tools);
@@ -257,18 +233,28 @@ static bool read_effort(struct request *r, const json_t *body, struct alula_erro
     return request_read_thinking(r, body, e);
 }
 
+/* What would need a server that remembers: to leave it alone would answer something else than was asked. */
+static bool refuse_stored(const json_t *body, struct alula_error *e)
+{
+    static const char *const keys[] = {"previous_response_id", "conversation", "prompt"};
+    bool background;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_t *v = json_object_get(body, keys[i]);
+        if (v && !json_is_null(v))
+            return err_set(e, ALULA_UNSUPPORTED,
+                           WHAT ": \"%s\" is given, but nothing is stored here; send the conversation whole",
+                           keys[i]);
+    }
+    if (!json_get_bool_or(body, "background", false, &background, WHAT, e)) return false;
+    return !background ||
+           err_set(e, ALULA_UNSUPPORTED,
+                   WHAT ": \"background\" is true, but nothing is stored here; wait or stream");
+}
+
 static bool read_limits(struct request *r, const json_t *body, struct alula_error *e)
 {
     int64_t tokens;
-    const char *previous;
-    if (!json_get_int_or(body, "max_output_tokens", 1, TOKENS_MAX, 0, &tokens, WHAT, e) ||
-        !json_get_str_or(body, "previous_response_id", NULL, &previous, WHAT, e))
-        return false;
-    if (previous)
-        return err_set(
-            e, ALULA_UNSUPPORTED,
-            WHAT
-            ": \"previous_response_id\" is given, but responses are not stored; send the conversation whole");
+    if (!json_get_int_or(body, "max_output_tokens", 1, TOKENS_MAX, 0, &tokens, WHAT, e)) return false;
     r->max_tokens = (int)tokens;
     return true;
 }
@@ -278,8 +264,8 @@ static bool responses_read(struct request *r, const json_t *body, struct alula_e
     r->conversation = json_object();
     if (!r->conversation) return request_no_memory(e);
     return request_read_common(r, body, e) && request_read_stops(r, body, "stop", e) &&
-           read_limits(r, body, e) && read_effort(r, body, e) && read_input(r, body, e) &&
-           read_tools(r, body, e) && read_format(r, body, e);
+           refuse_stored(body, e) && read_limits(r, body, e) && read_effort(r, body, e) &&
+           read_input(r, body, e) && read_tools(r, body, e) && read_format(r, body, e);
 }
 
 /* ---- writing: items -------------------------------------------------------------------------------------------- */
@@ -306,7 +292,8 @@ static void write_item(const struct reply *r, int at, bool done, struct buf *out
     const struct reply_choice *c = &r->choices[0];
     const struct reply_part *part = &c->parts[at];
     const struct buf *all = part->kind == REPLY_CONTENT ? &c->content : &c->reasoning;
-    const char *status = done ? "completed" : "in_progress";
+    bool cut = c->finish == REPLY_LENGTH && at == c->n_parts - 1 && part->kind != REPLY_CALL;
+    const char *status = !done ? "in_progress" : cut ? "incomplete" : "completed";
     buf_str(out, "{\"id\": ");
     write_item_id(r, part->kind, at, out);
     buf_fmt(out, ", \"status\": \"%s\", ", status);
@@ -333,7 +320,7 @@ static void write_echo(const struct reply *r, const char *key, const char *absen
 {
     const json_t *v = json_object_get(r->request->body, key);
     buf_fmt(out, ", \"%s\": ", key);
-    if (v)
+    if (v && !json_is_null(v))
         json_write(out, v, 0);
     else
         buf_str(out, absent);
@@ -342,8 +329,9 @@ static void write_echo(const struct reply *r, const char *key, const char *absen
 static void write_usage(const struct reply *r, struct buf *out)
 {
     const struct reply_usage *u = &r->usage;
-    buf_fmt(out, ", \"usage\": {\"input_tokens\": %jd, \"input_tokens_details\": {\"cached_tokens\": %jd}, ",
-            (intmax_t)u->prompt, (intmax_t)u->cached);
+    buf_fmt(out, ", \"usage\": {\"input_tokens\": %jd, ", (intmax_t)u->prompt);
+    buf_fmt(out, "\"input_tokens_details\": {\"cached_tokens\": %jd, \"cache_write_tokens\": 0}, ",
+            (intmax_t)u->cached);
     buf_fmt(out, "\"output_tokens\": %jd, \"output_tokens_details\": {\"reasoning_tokens\": %jd}, ",
             (intmax_t)u->completion, (intmax_t)u->reasoning);
     buf_fmt(out, "\"total_tokens\": %jd}", (intmax_t)(u->prompt + u->completion));

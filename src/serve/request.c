@@ -309,6 +309,35 @@ bool request_add_message(struct request *r, json_t *message, const char *where, 
 
 /* ---- tools and formats --------------------------------------------------------------------------------------- */
 
+bool request_read_choice(const json_t *body, enum tool_choice *ret, const char **ret_name,
+                         struct alula_error *e)
+{
+    static const char *const words[] = {"auto", "none", "required"};
+    const json_t *v = json_object_get(body, "tool_choice"), *function = json_object_get(v, "function");
+    *ret_name = json_string_value(json_object_get(function ? function : v, "name"));
+    *ret = *ret_name ? TOOLS_NAMED : TOOLS_AUTO;
+    if (!v || json_is_null(v) || *ret_name) return true;
+    for (int i = 0; i < 3 && json_is_string(v); i++)
+        if (strcmp(json_string_value(v), words[i]) == 0) {
+            *ret = (enum tool_choice)i;
+            return true;
+        }
+    return err_set(e, ALULA_FORMAT,
+                   WHAT
+                   ": \"tool_choice\" is neither auto, none, required nor an object that names a function");
+}
+_Static_assert(TOOLS_AUTO == 0 && TOOLS_NONE == 1 && TOOLS_REQUIRED == 2, "request_read_choice's words");
+
+json_t *request_make_tool(const char *name, const char *description, json_t *parameters,
+                          struct alula_error *e)
+{
+    json_t *tool =
+        json_pack("{s:s, s:{s:s, s:s*, s:o}}", "type", "function", "function", "name", name, "description",
+                  description, "parameters", parameters ? json_incref(parameters) : json_object());
+    if (!tool) request_no_memory(e);
+    return tool;
+}
+
 static bool check_tool(const json_t *tool, const char *where, size_t at, const char **ret_name,
                        struct alula_error *e)
 {

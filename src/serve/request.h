@@ -70,6 +70,13 @@ bool request_read_thinking(struct request *r, const json_t *body, struct alula_e
 
 /* How the model is to use its tools. */
 enum tool_choice { TOOLS_AUTO, TOOLS_NONE, TOOLS_REQUIRED, TOOLS_NAMED };
+/* "tool_choice" as OpenAI's APIs say it: auto, none, required, or an object with "name", perhaps in "function". */
+bool request_read_choice(const json_t *body, enum tool_choice *ret, const char **ret_name,
+                         struct alula_error *e);
+/* {"type": "function", "function": {...}} as a chat template wants it; description and parameters may be NULL. A new
+ * reference, NULL on error. */
+json_t *request_make_tool(const char *name, const char *description, json_t *parameters,
+                          struct alula_error *e);
 /* Offers tools (a list of {"type": "function", "function": {name, description, parameters}}; may be empty) to
  * template, reader and, where a call is forced, grammar. name: of TOOLS_NAMED. where names the list in errors. */
 bool request_offer_tools(struct request *r, json_t *tools, enum tool_choice choice, const char *name,
