@@ -9,6 +9,7 @@
 # make bench-batch sessions that share a batch beside one alone, on random weights (5 GB of memory)
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
+# make bench-cache         what the prompt cache saves, on 8 layers in the shape of a 35B
 # make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
@@ -136,7 +137,10 @@ bench-gain: all $(B)/tools/measure_gain
 bench-batch: $(B)/tools/bench_batch
 	$(B)/tools/bench_batch
 
-$(B)/tools/bench_kernels $(B)/tools/bench_batch $(B)/tools/measure_gain: %: %.o $(B)/libalula.a
+bench-cache: $(B)/tools/bench_cache
+	$(B)/tools/bench_cache
+
+$(addprefix $(B)/tools/,bench_kernels bench_batch bench_cache measure_gain): %: %.o $(B)/libalula.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
 
 check-interop: all
@@ -174,5 +178,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-batch bench-gain bench-kernels demo deps lint format install clean
+.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-batch bench-gain bench-kernels bench-cache demo deps lint format install clean
 -include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d

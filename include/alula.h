@@ -279,7 +279,7 @@ void alula_batch_step(struct alula_batch *batch, struct alula_turn *turns, int n
 /* What sessions of one engine have read, kept by its tokens, so that another session need not read it again. Keys and
  * values of tokens that several prompts begin with are kept once. A session can be taken up only where one was stored,
  * for the recurrent state of a place cannot be had from a later one. The least recently used places go first; what
- * nothing is left for goes with them. Any number of threads; the engine outlives it. */
+ * nothing is left for goes with them. Any number of threads, each with sessions of its own; the engine outlives it. */
 struct alula_cache;
 struct alula_cache_options {
     size_t memory;   /* bytes, all things counted */

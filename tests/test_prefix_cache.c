@@ -240,8 +240,8 @@ static void test_least_recently_used_goes(void **state)
     size_t row = g.cache->tree.row_bytes[1], three = 3 * (snapshot_bytes(&g) + 1024) + 180 * (row + 64);
     alula_cache_free(g.cache);
     rig_cache(&g, (struct alula_cache_options){.memory = three});
-    int32_t other[60];
-    for (int i = 0; i < 60; i++) other[i] = g.ids[i] + 1;
+    int32_t other[100];
+    for (int i = 0; i < 100; i++) other[i] = g.ids[i] + 1;
     store_prefix(&g, g.ids, 20);
     store_prefix(&g, g.ids, 40);
     store_prefix(&g, g.ids, 60);

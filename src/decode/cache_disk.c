@@ -17,7 +17,7 @@
 
 enum {
     QUEUE_MAX = 8,
-    STALE_S = 60 /* a writer that is alive touches its temporary file more often */
+    STALE_S = 600 /* a writer that is alive touches its temporary file more often */
 };
 
 struct cache_disk {
@@ -86,9 +86,8 @@ static bool is_temporary(const char *name)
     return strncmp(name, ".alula-", 7) == 0 && ends_with(name, ".tmp");
 }
 
-/* A file of the folder, ours or a temporary one. */
 struct entry {
-    const char *name;
+    const char *name; /* NULL once removed */
     struct timespec time;
     uint64_t bytes;
 };
@@ -107,12 +106,29 @@ struct listing {
     uint64_t bytes;
 };
 
-/* Oldest first. */
+static bool look_at(const struct cache_disk *d, const char *name, struct entry *x)
+{
+    struct stat st;
+    char path[sizeof d->dir + 256];
+    snprintf(path, sizeof path, "%s/%s", d->dir, name);
+    if (stat(path, &st) != 0) return false;
+    *x = (struct entry){name, st.st_mtim, (uint64_t)st.st_size};
+    return true;
+}
+
+static bool remove_file(const struct cache_disk *d, const char *name)
+{
+    char path[sizeof d->dir + 256];
+    snprintf(path, sizeof path, "%s/%s", d->dir, name);
+    return unlink(path) == 0 || errno == ENOENT;
+}
+
+/* Ours, oldest first. Temporary files that a killed writer left are removed. */
 static bool list(const struct cache_disk *d, struct listing *l, struct alula_error *e)
 {
     size_t n_names;
-    struct stat st;
-    char path[sizeof d->dir + 256];
+    struct entry x;
+    struct timespec now;
     if (!dir_list(d->dir, &l->names, &n_names, e)) return false;
     l->n = l->bytes = 0;
     l->entries = mem_zalloc(n_names, sizeof *l->entries);
@@ -120,12 +136,14 @@ static bool list(const struct cache_disk *d, struct listing *l, struct alula_err
         mem_free(l->names);
         return err_set(e, ALULA_NOMEM, "no memory for the list of files in %s", d->dir);
     }
+    clock_gettime(CLOCK_REALTIME, &now);
     for (size_t i = 0; i < n_names; i++) {
-        if (!is_ours(l->names[i]) && !is_temporary(l->names[i])) continue;
-        snprintf(path, sizeof path, "%s/%s", d->dir, l->names[i]);
-        if (stat(path, &st) != 0) continue;
-        l->entries[l->n++] = (struct entry){l->names[i], st.st_mtim, (uint64_t)st.st_size};
-        l->bytes += (uint64_t)st.st_size;
+        bool ours = is_ours(l->names[i]);
+        if (!(ours || is_temporary(l->names[i])) || !look_at(d, l->names[i], &x)) continue;
+        if (!ours && x.time.tv_sec < now.tv_sec - STALE_S) remove_file(d, x.name);
+        if (!ours) continue;
+        l->entries[l->n++] = x;
+        l->bytes += x.bytes;
     }
     qsort(l->entries, l->n, sizeof *l->entries, by_time);
     return true;
@@ -135,15 +153,6 @@ static void listing_free(struct listing *l)
 {
     mem_free(l->entries);
     mem_free(l->names);
-}
-
-static void remove_entry(const struct cache_disk *d, struct listing *l, struct entry *x)
-{
-    char path[sizeof d->dir + 256];
-    snprintf(path, sizeof path, "%s/%s", d->dir, x->name);
-    if (unlink(path) != 0 && errno != ENOENT) return;
-    l->bytes -= x->bytes;
-    x->name = NULL;
 }
 
 static bool listed(const struct listing *l, const char *name)
@@ -168,24 +177,22 @@ static void forget_unlisted(struct cache_disk *d, const struct listing *l)
     }
 }
 
-/* Removes what a killed writer left, and the oldest files until `need` more bytes fit. */
+/* Removes the oldest files until `need` more bytes fit. */
 static bool make_room(struct cache_disk *d, uint64_t need, struct alula_error *e)
 {
     struct listing l;
-    struct timespec now;
+    size_t n_removed = 0;
     if (!list(d, &l, e)) return false;
-    clock_gettime(CLOCK_REALTIME, &now);
-    for (size_t i = 0; i < l.n; i++)
-        if (is_temporary(l.entries[i].name) && l.entries[i].time.tv_sec < now.tv_sec - STALE_S)
-            remove_entry(d, &l, &l.entries[i]);
-    for (size_t i = 0; i < l.n && l.bytes + need > d->stats.size; i++)
-        if (l.entries[i].name) remove_entry(d, &l, &l.entries[i]);
+    for (size_t i = 0; i < l.n && l.bytes + need > d->stats.size; i++) {
+        if (!remove_file(d, l.entries[i].name)) continue;
+        l.bytes -= l.entries[i].bytes;
+        l.entries[i].name = NULL;
+        n_removed++;
+    }
     forget_unlisted(d, &l);
-    size_t files = 0;
-    for (size_t i = 0; i < l.n; i++) files += l.entries[i].name != NULL;
     pthread_mutex_lock(&d->lock);
     d->stats.used = l.bytes;
-    d->stats.files = files;
+    d->stats.files = l.n - n_removed;
     pthread_mutex_unlock(&d->lock);
     bool ok =
         l.bytes + need <= d->stats.size ||
@@ -359,8 +366,7 @@ static bool find_files(struct cache_disk *d, const struct cache_disk_options *o,
     int n_foreign = 0;
     if (!make_room(d, 0, e) || !list(d, &l, e)) return false;
     bool ok = true;
-    for (size_t i = l.n; ok && i-- > 0;)
-        if (is_ours(l.entries[i].name)) ok = find_file(d, o, l.entries[i].name, &n_foreign, e);
+    for (size_t i = l.n; ok && i-- > 0;) ok = find_file(d, o, l.entries[i].name, &n_foreign, e);
     listing_free(&l);
     if (n_foreign)
         log_at(LOG_INFO, "%d files in %s are of another model, mode or version and stay unused", n_foreign,

@@ -2,8 +2,8 @@
  *
  * Writing never makes anybody wait: what the queue or the hour's allowance has no room for is dropped. Several caches,
  * of several processes and models, may use one folder; each keeps the size of the whole, and whoever finds a file
- * gone, cut or damaged does without it. A file's time is that of its last use, so that the oldest may go; a file is
- * never newer than those that its prefix needs besides.
+ * gone, cut or damaged does without it. A file's time is that of its last use, so that the oldest may go; whoever uses
+ * one sets the times so that those its prefix needs besides are newer (disk_touch).
  *
  * Owns folder, thread and queue; must not know the tree. All functions but disk_open and disk_close: any thread. */
 #ifndef DECODE_CACHE_DISK_H
