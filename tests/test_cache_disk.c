@@ -178,6 +178,32 @@ static void test_other_identities(void **state)
     assert_int_equal(count_files(dir, NULL, &bytes), 2);
 }
 
+/* Reading a file into memory evicts what the prompt has in common with others beyond the place: a use after free. */
+static void test_fetching_evicts_what_was_found(void **state)
+{
+    (void)state;
+    struct cache_rig g;
+    int32_t other[256];
+    struct alula_cache_options o = in_dir(fresh_dir());
+    rig_open(&g, false, 0);
+    o.memory =
+        2 * (timeline_snapshot_bytes(g.engine->model, true) + 1024) + 160 * (g.cache->tree.row_bytes[1] + 8);
+    restart(&g, o);
+    store_at(&g, g.ids, 70);
+    restart(&g, o);
+    store_at(&g, g.ids, 130);     /* too little more for a file */
+    store_at(&g, g.ids + 60, 20); /* in place of 70 in memory */
+    branch(&g, 100, other);
+    struct alula_session *s = rig_session(&g, rig_options(1, false));
+    struct alula_cache_hit hit = rig_restore(&g, s, other, 200); /* 70, in place of 130 */
+    assert_int_equal(hit.n, 70);
+    assert_string_equal(hit.source, "disk");
+    assert_string_equal(hit.why, "new");
+    rig_assert_counted(&g);
+    alula_session_free(s);
+    rig_close(&g);
+}
+
 /* ---- damage --------------------------------------------------------------------------------------------- */
 
 /* A file of two parts, the first of which is another file's; its content spans n blocks. */
@@ -319,7 +345,7 @@ static void test_reads_only_what_is_asked_for(void **state)
 static void flip_in_file(const char *dir, const char *name, off_t at)
 {
     char path[512];
-    unsigned char c;
+    unsigned char c = 0;
     snprintf(path, sizeof path, "%s/%s", dir, name);
     int fd = open(path, O_RDWR);
     assert_true(fd >= 0 && pread(fd, &c, 1, at) == 1);
@@ -717,6 +743,7 @@ int main(void)
         cmocka_unit_test(test_found_after_a_restart),
         cmocka_unit_test(test_short_ones_are_not_written),
         cmocka_unit_test(test_other_identities),
+        cmocka_unit_test(test_fetching_evicts_what_was_found),
         cmocka_unit_test(test_every_flip_and_cut),
         cmocka_unit_test(test_reads_only_what_is_asked_for),
         cmocka_unit_test(test_damage_is_never_restored),

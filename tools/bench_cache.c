@@ -140,7 +140,7 @@ static void open_engine(struct bench *b, struct pool *pool)
     struct alula_error e;
     struct config shape;
     struct synth *synth;
-    synth_shape_35b(&shape, LAYERS);
+    synth_shape(&shape, SYNTH_35B, LAYERS);
     need(synth_create(&synth, &shape, 0.5, pool, &e), &e);
     need(model_create(&b->engine.model, &synth->weights, NULL, MODEL_FAST, &e), &e);
     b->engine.trunk = &nothing;

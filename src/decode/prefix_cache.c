@@ -317,14 +317,17 @@ static bool fetch(struct alula_cache *c, const struct found *f)
 static struct found find_and_fetch(struct alula_cache *c, const struct timeline *t, const int32_t *ids,
                                    int max, bool *ret_read)
 {
+    *ret_read = false;
     drop_lost_files(c);
     for (;;) {
         struct found f = find_best(c, t, ids, max, true);
-        *ret_read = f.node->end > 0 && !f.node->snapshot;
-        if (!*ret_read || fetch(c, &f)) return f;
-        *ret_read = false;
-        if (!disk_has_lost(c->disk)) return find_best(c, t, ids, max, false);
-        tree_drop_files(&c->tree);
+        if (f.node->end == 0 || f.node->snapshot) return f;
+        if (fetch(c, &f))
+            *ret_read = true; /* look again: what had to make room may have been found too */
+        else if (disk_has_lost(c->disk))
+            tree_drop_files(&c->tree);
+        else
+            return find_best(c, t, ids, max, false);
     }
 }
 
