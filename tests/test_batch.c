@@ -1,5 +1,5 @@
-/* Several sessions in one pass: whatever shares a pass with a session, its tokens, text and end are those of the session
- * alone, bit for bit; one that fails or leaves does not touch the others. */
+/* Several sessions in one pass: whatever shares a pass with a session, its tokens, text, log-probabilities and end are
+ * those of the session alone, bit for bit; one that fails or leaves does not touch the others. */
 #include <string.h>
 
 #include "decode/decode_internal.h"
@@ -13,8 +13,10 @@
 #define TEXT_MAX   2048
 #define LOGPROBS   3
 
-static struct alula_engine *engine; /* the bundled trunk with the donor's head */
-static int32_t *words;              /* ids of the text that prompts are cut from */
+static struct alula_engine *engine,
+    *engines[2];       /* the one under test, of: the bundled trunk with the donor's head, with
+                                                    a draft vocabulary; a packed model */
+static int32_t *words; /* ids of the text that prompts are cut from */
 static size_t n_words;
 
 static int open_engine(void **state)
@@ -29,18 +31,21 @@ static int open_engine(void **state)
                                "darkness, it was the spring of hope.";
     (void)state;
     struct alula_error e;
-    struct alula_engine_options o = {.mtp = "models/tiny-donor"};
-    return alula_engine_open(&engine, "models/tiny-trunk", &o, &e) &&
-                   alula_tokenize(engine, text, sizeof text - 1, true, &words, &n_words, &e)
-               ? 0
-               : -1;
+    struct alula_engine_options o = {.mtp = "models/tiny-donor", .draft_vocab = 1500};
+    if (!alula_engine_open(&engines[0], "models/tiny-trunk", &o, &e) ||
+        !alula_engine_open(&engines[1], data_path("mtplx/golden/tiny-mtplx"), NULL, &e) ||
+        !alula_tokenize(engines[0], text, sizeof text - 1, true, &words, &n_words, &e))
+        return -1;
+    for (size_t i = 0; i < n_words; i++) words[i] %= model_config(engines[1]->model)->vocab;
+    engine = engines[0];
+    return 0;
 }
 
 static int close_engine(void **state)
 {
     (void)state;
     alula_free(words);
-    alula_engine_close(engine);
+    for (int i = 0; i < 2; i++) alula_engine_close(engines[i]);
     return 0;
 }
 
@@ -237,22 +242,31 @@ static bool advance(struct live *l, const struct alula_turn *turn)
     return !ended && l->leaves-- != 0;
 }
 
-/* One pass over most of those that live. A failed session is asked once more: it fails again. */
+/* By itself, between two passes. */
+static void step_alone(struct alula_turn *turn)
+{
+    turn->failed = !alula_session_step(turn->session, &turn->step, &turn->error);
+    turn->read_max = PROMPT_MAX;
+}
+
+/* One pass over most of those that live, others by themselves. A failed session is asked once more: it fails again. */
 static void pass(struct alula_batch *b, struct live *live, int *n_live, int prompt_rows)
 {
     struct alula_turn turns[8];
     struct live *of[8];
-    int n = 0, read = 0, left = 0;
+    int n = 0, n_alone, read = 0, left = 0;
     for (int i = 0; i < *n_live; i++)
         if (any(8)) {
             of[n] = &live[i];
             turns[n++] = (struct alula_turn){.session = live[i].session, .read_max = any(3) ? any(40) : 0};
         }
+    n_alone = n && !any(4);
     uint64_t before = mem_count();
-    alula_batch_step(b, turns, n);
+    alula_batch_step(b, turns + n_alone, n - n_alone);
+    if (n_alone) step_alone(&turns[0]);
     assert_int_equal(mem_count(), before); /* the token loop allocates nothing */
     for (int i = 0; i < n; i++) {
-        read += turns[i].step.n_read;
+        if (i >= n_alone) read += turns[i].step.n_read;
         if (turns[i].failed) alula_batch_step(b, &turns[i], 1), assert_true(turns[i].failed);
         if (advance(of[i], &turns[i])) continue;
         alula_session_free(of[i]->session);
@@ -280,11 +294,11 @@ static void run_together(struct request *requests, int n, int width, int threads
     alula_batch_free(b);
 }
 
-static void test_equal_to_alone(void **state)
+static void check_equal_to_alone(void)
 {
-    (void)state;
     static struct request requests[24];
     int n = sizeof requests / sizeof requests[0];
+    memset(requests, 0, sizeof requests);
     for (int i = 0; i < n; i++) {
         requests[i] = any_request();
         if (i % 4 == 0) set_mask(&requests[i], i % 8 ? -1 : any(12));
@@ -293,6 +307,20 @@ static void test_equal_to_alone(void **state)
     for (int width = 2; width <= 8; width += 2)
         for (int threads = 1; threads <= 3; threads++) run_together(requests, n, width, threads);
     for (int i = 0; i < n; i++) mem_free(requests[i].allowed);
+}
+
+static void test_equal_to_alone(void **state)
+{
+    (void)state;
+    check_equal_to_alone();
+}
+
+static void test_equal_to_alone_packed(void **state)
+{
+    (void)state;
+    engine = engines[1];
+    check_equal_to_alone();
+    engine = engines[0];
 }
 
 /* ---- refusals ----------------------------------------------------------------------------------------------- */
@@ -355,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equal_to_alone),
+        cmocka_unit_test(test_equal_to_alone_packed),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
