@@ -184,7 +184,14 @@ static void begin(struct live *l)
     struct alula_error e;
     const struct request *r = l->request;
     l->answer = (struct answer){0};
-    assert_ok(alula_session_begin(l->session, words + r->at[l->turn], (size_t)r->n_prompt[l->turn], &e), e);
+    const int32_t *ids = words + r->at[l->turn];
+    size_t n = (size_t)r->n_prompt[l->turn];
+    if (any(4) || r->o.score_prompt) {
+        assert_ok(alula_session_begin(l->session, ids, n, &e), e);
+    } else { /* at once; what it was told then must wait for its turn */
+        assert_ok(alula_session_prompt(l->session, ids, n, NULL, NULL, &e), e);
+        l->answer.n_read = (int)n;
+    }
 }
 
 static void join(struct live *l, const struct request *r, struct alula_batch *b, int leaves)
