@@ -164,7 +164,8 @@ struct alula_session_options {
     bool ignore_stop_ids;    /* go on after the model's own stop ids */
     int logprobs;            /* entries of each token's row of log-probabilities, at most 21; 0 = none are reported */
     bool score_prompt;       /* report them of the prompt's tokens, too: read in small passes; needs logprobs */
-    bool draft_whole;        /* draft by the LM head itself, even if the engine has a draft vocabulary */
+    bool draft_whole;        /* draft by the LM head itself, even if the engine has a draft vocabulary; not in a
+                              * batch that others share */
     /* Constrains the answer, NULL = not. Called for each place before its token is drafted or drawn, with the
      * n tokens of the answer before it (drafts under test included). Returns one bit for each id (id i is bit
      * i%32 of word i/32, (vocab+31)/32 words, valid until the next call), or NULL if all are allowed. The

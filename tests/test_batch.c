@@ -360,7 +360,14 @@ static void test_refusals(void **state)
     assert_ok(alula_session_create(&s, engine, &o, &e), e);
     assert_false(alula_session_create(&none, engine, &o, &e));
     assert_int_equal(e.code, ALULA_LIMIT);
+    assert_false(alula_session_create(&none, engines[1], &o, &e));
+    assert_int_equal(e.code, ALULA_MISMATCH);
     o.batch = b;
+    o.depth = 2;
+    o.draft_whole = true;
+    assert_false(alula_session_create(&none, engine, &o, &e));
+    assert_int_equal(e.code, ALULA_UNSUPPORTED);
+    o.draft_whole = false;
     assert_ok(alula_session_create(&t, engine, &o, &e), e);
     assert_ok(alula_session_begin(s, words, 5, &e), e);
     /* nothing to say; another batch's; twice; and one in order */

@@ -72,16 +72,18 @@ static bool take_batch(struct alula_session *s, const struct alula_session_optio
 {
     const struct draft_vocab *drafts = o->draft_whole ? NULL : s->engine->drafts;
     struct alula_batch_options alone = {o->n_threads, 1, chunk};
-    if (o->batch && o->depth != 0 && drafts != o->batch->drafts)
-        return err_set(
-            e, ALULA_UNSUPPORTED,
-            "draft_whole is set; sessions of a batch all draft from the engine's draft vocabulary");
     s->batch = o->batch;
     s->owns_batch = !o->batch && batch_open(&s->batch, s->engine, drafts, &alone, e);
     if (!s->batch) return false;
-    if (batch_join(s->batch, s->engine, e)) return true;
-    s->batch = NULL;
-    return false;
+    if (!batch_join(s->batch, s->engine, e)) {
+        s->batch = NULL;
+        return false;
+    }
+    if (o->depth != 0 && drafts != s->batch->drafts)
+        return err_set(
+            e, ALULA_UNSUPPORTED,
+            "draft_whole is set, but the sessions of a batch draft from the engine's draft vocabulary");
+    return true;
 }
 
 static void set_speculator(struct alula_session *s, const struct alula_session_options *o)
