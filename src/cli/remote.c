@@ -162,7 +162,8 @@ static bool transfer(struct arrival *a, const char *path, const struct buf *body
     if (a->failed) return false;
     if (rc == CURLE_ABORTED_BY_CALLBACK) return err_set(a->e, ALULA_CANCELLED, "stopped");
     if (rc != CURLE_OK)
-        return err_set(a->e, ALULA_IO, "the server at %s cannot be reached: %s", a->r->base.data,
+        return err_set(a->e, ALULA_IO, "the server at %s %s: %s", a->r->base.data,
+                       status ? "broke off" : "cannot be reached",
                        reason[0] ? reason : curl_easy_strerror(rc));
     return status == 200 || refused(a, status);
 }
@@ -200,12 +201,18 @@ static bool set_base(struct remote *r, const char *url, struct alula_error *e)
 static bool set_headers(struct remote *r, const char *key, struct alula_error *e)
 {
     struct buf line = {0};
-    buf_fmt(&line, "Authorization: Bearer %s", key ? key : "none");
+    for (const char *c = key ? key : ""; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return err_set(e, ALULA_USAGE,
+                           "the API key has a blank, a line break or another control character");
     r->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    struct curl_slist *more = r->headers && !line.failed ? curl_slist_append(r->headers, line.data) : NULL;
-    buf_free(&line);
-    if (more) r->headers = more;
-    return more || err_set(e, ALULA_NOMEM, "no memory for a connection");
+    bool ok = r->headers != NULL;
+    if (ok && key) {
+        buf_fmt(&line, "Authorization: Bearer %s", key);
+        ok = !line.failed && curl_slist_append(r->headers, line.data);
+        buf_free(&line);
+    }
+    return ok || err_set(e, ALULA_NOMEM, "no memory for a connection");
 }
 
 bool remote_open(struct remote **ret, const char *url, const char *key, struct alula_error *e)

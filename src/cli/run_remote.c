@@ -13,19 +13,22 @@
 
 struct reply {
     const struct run_remote *run;
-    struct buf text;
+    struct buf text, reasoning;
     struct remote_answer answer;
 };
 
 static bool take_piece(void *arg, bool reasoning, const char *text, size_t len, struct alula_error *e)
 {
     struct reply *reply = arg;
+    bool seen = !reply->run->json && term_is_terminal(stderr);
     if (reasoning) {
-        if (term_is_terminal(stderr))
+        if (seen)
             fprintf(stderr, "%s%.*s%s", term_style(stderr, TERM_DIM), (int)len, text,
                     term_style(stderr, TERM_PLAIN));
-        return true;
+        buf_add(&reply->reasoning, text, len);
+        return buf_check(&reply->reasoning, "the reasoning", e);
     }
+    if (seen && reply->reasoning.len && !reply->text.len) fputs("\n\n", stderr);
     buf_add(&reply->text, text, len);
     return buf_check(&reply->text, "the answer", e) && (reply->run->json || term_write(text, len, e));
 }
@@ -35,6 +38,8 @@ static void write_json(const struct reply *reply, struct buf *out)
     const struct remote_answer *a = &reply->answer;
     buf_str(out, "{\"text\": ");
     json_write_str(out, reply->text.data ? reply->text.data : "", reply->text.len);
+    buf_str(out, ", \"reasoning\": ");
+    json_write_str(out, reply->reasoning.data ? reply->reasoning.data : "", reply->reasoning.len);
     buf_fmt(out, ", \"prompt_tokens\": %lld, \"cached_tokens\": %lld, \"n_tokens\": %lld, \"finish\": ",
             (long long)a->prompt_tokens, (long long)a->cached_tokens, (long long)a->tokens);
     json_write_str(out, a->finish, strlen(a->finish));
@@ -54,6 +59,9 @@ static bool finish_output(const struct reply *reply, struct alula_error *e)
     else if (reply->text.len && reply->text.data[reply->text.len - 1] != '\n')
         buf_byte(&out, '\n');
     bool ok = term_write_buf(&out, e);
+    if (ok && !reply->run->json && reply->reasoning.len && !reply->text.len)
+        fprintf(stderr, "%sThe answer ended within its reasoning; --no-think asks for none.\n",
+                term_is_terminal(stderr) ? "\n" : "");
     if (ok && reply->run->stats)
         fprintf(stderr,
                 "prompt  %6lld tokens, %lld of them from the cache\nanswer  %6lld tokens in %.3f s, the "
@@ -65,7 +73,7 @@ static bool finish_output(const struct reply *reply, struct alula_error *e)
 }
 
 /* One question and its answer. An answer that was stopped is shown and kept as far as it came, and counts as
- * CANCELLED. */
+ * CANCELLED; one that broke off is shown as far as it came. */
 static bool turn(struct run_remote *r, struct remote *remote, const char *text, size_t len, const char *what,
                  struct alula_error *e)
 {
@@ -81,13 +89,14 @@ static bool turn(struct run_remote *r, struct remote *remote, const char *text, 
         ok = buf_check(&members, "the request", e) &&
              remote_chat(remote, members.data, take_piece, &reply, &reply.answer, e);
     }
-    bool shown = ok || (members.len && e->code == ALULA_CANCELLED);
+    bool shown = ok || (members.len && e->code == ALULA_CANCELLED) || (reply.text.len && !r->json);
     if (shown && !finish_output(&reply, ok ? e : &late)) ok = false;
     if (shown && !talk_add(&r->talk, "assistant", reply.text.data ? reply.text.data : "", reply.text.len,
                            "the answer", ok ? e : &late))
         ok = false;
     buf_free(&members);
     buf_free(&reply.text);
+    buf_free(&reply.reasoning);
     return ok;
 }
 
