@@ -22,7 +22,6 @@
 #define PORT_TRIES 100
 #define PARALLEL   4
 #define QUEUE      64
-#define CACHE_MB   1024
 #define CONFIG_MAX ((size_t)1 << 20)
 #define LAST_LOOKS 40 /* two seconds */
 
@@ -138,7 +137,7 @@ static const struct opt table[] = {
      .offset = AT(cache_memory),
      .min = 0,
      .max = 1 << 30,
-     .fallback = "1024",
+     .fallback = "a quarter of what the weights leave",
      .help = "Memory for beginnings of prompts, so that a conversation is not read anew each turn; 0 keeps "
              "none."},
     {.name = "cache-dir",
@@ -258,7 +257,6 @@ static bool check_options(struct start_options *o, struct alula_error *e)
     if (o->ctx < 0) o->ctx = 0;
     if (o->max_tokens < 0) o->max_tokens = 0;
     if (o->threads < 0) o->threads = 0;
-    if (o->cache_memory < 0) o->cache_memory = CACHE_MB;
     if (o->timeout < 0) o->timeout = 0;
     return true;
 }
@@ -291,6 +289,9 @@ static void choose_name(struct running *r, const char *dir)
         snprintf(r->model, sizeof r->model, "%.*s", (int)(n - from), dir + from);
 }
 
+/* Of megabytes; -1, not given, stays. */
+static int64_t in_bytes(int64_t mb) { return mb < 0 ? -1 : mb << 20; }
+
 static bool start_scheduler(struct running *r, const char *dir, struct alula_error *e)
 {
     const struct start_options *o = r->o;
@@ -302,16 +303,15 @@ static bool start_scheduler(struct running *r, const char *dir, struct alula_err
         .max_tokens = o->max_tokens,
         .depth = r->depth,
         .timeout_s = o->timeout,
-        .cache_memory = (size_t)o->cache_memory << 20,
         .cache_dir = o->cache_dir,
     };
-    uint64_t memory;
-    if (!start_plan_memory(r->engine, dir, o->ctx, so.depth, o->memory < 0 ? -1 : o->memory << 20,
-                           so.cache_memory, &so.n_ctx, &memory, e) ||
+    struct start_memory plan = {o->ctx, in_bytes(o->memory), in_bytes(o->cache_memory)};
+    if (!start_plan_memory(r->engine, dir, so.depth, &plan, e) ||
         !start_plan_sampling(dir, &r->site.sampling, e))
         return false;
-    so.memory = (size_t)memory;
-    r->site.n_ctx = so.n_ctx;
+    so.n_ctx = r->site.n_ctx = plan.n_ctx;
+    so.memory = (size_t)plan.sessions;
+    so.cache_memory = (size_t)plan.cache;
     return scheduler_create(&r->scheduler, r->engine, &so, e);
 }
 

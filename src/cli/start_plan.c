@@ -32,36 +32,45 @@ static uint64_t weights_bytes(const char *dir)
     return sum;
 }
 
-static double mb(uint64_t bytes) { return (double)bytes / (1 << 20); }
+static double mb(int64_t bytes) { return (double)bytes / (1 << 20); }
 
-bool start_plan_memory(const struct alula_engine *engine, const char *dir, int n_ctx, int depth,
-                       int64_t given, uint64_t cache, int *ret_n_ctx, uint64_t *ret_memory,
-                       struct alula_error *e)
+/* Bytes that can be had beside the weights. A system that does not tell refuses by itself when it must. */
+static int64_t memory_left(const char *dir)
+{
+    uint64_t have = sysmem_available(), weights = weights_bytes(dir);
+    if (!have) return INT64_MAX / 2;
+    return have > weights ? (int64_t)(have - weights) : 0;
+}
+
+bool start_plan_memory(const struct alula_engine *engine, const char *dir, int depth,
+                       struct start_memory *plan, struct alula_error *e)
 {
     struct alula_engine_info info;
+    struct start_memory p = *plan;
+    int64_t left = memory_left(dir), need;
+    bool given = p.sessions >= 0;
     alula_engine_describe(engine, &info);
-    if (n_ctx > info.max_context)
-        return err_set(e, ALULA_LIMIT, "option --ctx: found %d, the model was made for %d", n_ctx,
+    if (p.n_ctx > info.max_context)
+        return err_set(e, ALULA_LIMIT, "option --ctx: found %d, the model was made for %d", p.n_ctx,
                        info.max_context);
-    int ctx = n_ctx ? n_ctx : info.max_context < CTX_DEFAULT ? info.max_context : CTX_DEFAULT;
-    uint64_t have = sysmem_available(), weights = weights_bytes(dir), taken = weights + cache;
-    uint64_t memory = given >= 0 ? (uint64_t)given : have > taken ? have - taken : 0;
-    if (!have && given < 0) memory = UINT64_MAX / 2; /* the system does not tell; then it is its to refuse */
-    while (!n_ctx && ctx > CTX_LEAST && alula_session_bytes(engine, ctx, depth) > memory) ctx /= 2;
-    uint64_t need = alula_session_bytes(engine, ctx, depth);
-    if (need > memory && given >= 0)
+    if (p.cache < 0) p.cache = left / 4;
+    if (!given) p.sessions = left > p.cache ? left - p.cache : 0;
+    if (!p.n_ctx) p.n_ctx = info.max_context < CTX_DEFAULT ? info.max_context : CTX_DEFAULT;
+    while ((need = (int64_t)alula_session_bytes(engine, p.n_ctx, depth)) > p.sessions && !plan->n_ctx &&
+           p.n_ctx > CTX_LEAST)
+        p.n_ctx /= 2;
+    if (need > p.sessions && given)
         return err_set(e, ALULA_LIMIT,
                        "option --memory: found %.0f MB, but a session of %d tokens takes %.0f MB",
-                       mb(memory), ctx, mb(need));
-    if (need > memory)
+                       mb(p.sessions), p.n_ctx, mb(need));
+    if (need > p.sessions)
         return err_set(
             e, ALULA_LIMIT,
-            "memory is short: a session of %d tokens takes %.0f MB, and of the %.0f MB that can be had the "
-            "weights take %.0f and the cache %.0f; give a smaller --ctx or --cache-memory, or say --memory "
-            "MB",
-            ctx, mb(need), mb(have), mb(weights), mb(cache));
-    *ret_n_ctx = ctx;
-    *ret_memory = memory;
+            "memory is short: a session of %d tokens takes %.0f MB; beside the weights %.0f MB can be had, "
+            "of "
+            "which the cache takes %.0f; give a smaller --ctx or --cache-memory, or say --memory MB",
+            p.n_ctx, mb(need), mb(left), mb(p.cache));
+    *plan = p;
     return true;
 }
 

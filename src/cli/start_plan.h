@@ -4,12 +4,16 @@
 
 #include "base/buf.h"
 
-/* Context and memory for sessions. given: bytes, or -1 to find out; n_ctx 0 = as much as the model was made for, at
- * most 32768, less if memory is short. *ret_n_ctx tokens of one session fit *ret_memory bytes. Errors: LIMIT with
- * numbers. */
-bool start_plan_memory(const struct alula_engine *engine, const char *dir, int n_ctx, int depth,
-                       int64_t given, uint64_t cache, int *ret_n_ctx, uint64_t *ret_memory,
-                       struct alula_error *e);
+/* Tokens of context, and bytes for all sessions and for the prompt cache. */
+struct start_memory {
+    int n_ctx;
+    int64_t sessions, cache;
+};
+/* Fills what was not given (n_ctx 0, bytes -1). The context is what the model was made for, at most 32768, less if memory
+ * is short; the cache gets a quarter of what the weights leave, sessions the rest. One session of n_ctx tokens fits.
+ * Errors: LIMIT with numbers. */
+bool start_plan_memory(const struct alula_engine *engine, const char *dir, int depth,
+                       struct start_memory *plan, struct alula_error *e);
 
 /* How answers are drawn if a request does not say: as the model's makers advise in DIR/generation_config.json, else as
  * OpenAI does. Errors: FORMAT names the field. */

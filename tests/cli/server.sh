@@ -107,6 +107,21 @@ refuse 2 "option --port: found 'x'" $model --config "$dir/config.json"
 printf '[]' >"$dir/config.json"
 refuse 1 'expected an object with options' $model --config "$dir/config.json"
 
+# A folder keeps what was read beyond the end of the server.
+talk='{"max_tokens": 4, "temperature": 0, "messages": [{"role": "system", "content": "'$(yes 'Be brief.' | head -n 100 | tr '\n' ' ')'"}, {"role": "user", "content": "Say cat."}]}'
+mkdir "$dir/cache"
+start --port 0 --cache-dir "$dir/cache"
+ask /v1/chat/completions -d "$talk"
+replies 200 '"cache_source": "none"'
+cp "$dir/reply" "$dir/first"
+stop TERM
+start --port 0 --cache-dir "$dir/cache"
+ask /v1/chat/completions -d "$talk"
+replies 200 '"cache_source": "disk"'
+for f in first reply; do sed 's/.*"choices": //; s/, "usage".*//' "$dir/$f" >"$dir/$f.said"; done
+cmp "$dir/first.said" "$dir/reply.said"
+stop TERM
+
 # A signal lets what runs finish, and refuses what is new.
 : >"$dir/stream"
 start --port 0
