@@ -345,7 +345,7 @@ static bool measure(const struct weights *w, const struct mtp_contract *contract
 /* As many layers as fit the memory that is free, in whole groups of four; all of them if nobody knows. */
 static bool fit_layers(struct config *shape, enum synth_shape which, struct alula_error *e)
 {
-    const size_t beside = (size_t)1 << 30; /* activations, states, the program */
+    const size_t beside = (size_t)3 << 29; /* activations, states, the longest context, the program */
     struct machine m;
     size_t bytes;
     machine_look(&m);
@@ -436,6 +436,8 @@ static bool bench_command(const void *options, char **args, int n_args, int *sta
         return err_set(e, ALULA_USAGE, "bench takes one of a model folder, --synthetic and --server");
     if (o->profile && o->why_4_bit)
         return err_set(e, ALULA_USAGE, "--profile and --why-4-bit exclude each other");
+    if (o->server && (o->csv || o->plot))
+        return err_set(e, ALULA_USAGE, "--csv and --plot are not for --server");
     if (o->server) return bench_remote(o, e);
     if (o->api_key || o->rate > 0 || o->clients != defaults.clients || o->requests != defaults.requests ||
         o->prompt_words != defaults.prompt_words || o->max_tokens != defaults.max_tokens)
@@ -454,7 +456,11 @@ const struct cli_command cmd_bench = {
              "Measures how fast this machine's memory can be read and, in the same rounds and with the same "
              "threads: plain decoding, the verification of 1 to 8 tokens in one pass, a draft step, decoding "
              "with "
-             "drafts at depth 1 to 4, prompts, several sequences at once, fewer threads.\n\n"
+             "drafts at depth 1 to 4, prompts of 128 to 2048 tokens, several sequences at once, fewer "
+             "threads, and "
+             "plain decoding behind 4096 and 32768 tokens, which are filled with copies of a short prompt's "
+             "keys "
+             "and values instead of being read.\n\n"
              "Decoding is reading weights, so the bound of a step is the time that reading its weights "
              "takes; the "
              "state of the sequence comes on top and is not counted. The tokens are consecutive numbers, not "

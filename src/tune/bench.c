@@ -546,6 +546,7 @@ bool bench_run(struct bench *ret, const struct weights *w, const struct mtp_cont
     if (ok) {
         b->n_threads = pool_threads(g.pool);
         b->head_rows = g.head_rows;
+        readlimit_warm(g.readlimit, g.pool);
         list_jobs(b, &g, options);
         ok = run_rounds(b, &g, options, e);
     }

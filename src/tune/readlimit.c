@@ -99,6 +99,11 @@ void readlimit_run(struct readlimit *r, struct pool *pool)
     }
 }
 
+void readlimit_warm(struct readlimit *r, struct pool *pool)
+{
+    for (size_t done = 0; done < r->total; done += r->bytes) readlimit_run(r, pool);
+}
+
 /* ---- life --------------------------------------------------------------------------------------------------- */
 
 static void fill_job(void *arg, int thread, int n_threads)

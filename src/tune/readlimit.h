@@ -13,5 +13,7 @@ bool readlimit_create(struct readlimit **ret, const struct weights *w, size_t by
 void readlimit_free(struct readlimit *r);          /* NULL is fine */
 size_t readlimit_bytes(const struct readlimit *r); /* that one run reads */
 void readlimit_run(struct readlimit *r, struct pool *pool);
+/* Reads all of it once, so that no page of a mapped file is touched for the first time while something is measured. */
+void readlimit_warm(struct readlimit *r, struct pool *pool);
 
 #endif

@@ -53,3 +53,5 @@ says '.5,x'
 expect 2 bench "$dir/forged" --acceptance .5,.9
 says '0.9'
 expect 1 bench "$dir/nothing"
+expect 2 bench --server http://127.0.0.1:1 --csv "$dir/s.csv"
+says '--csv'
