@@ -107,7 +107,7 @@ void answer_write_json(const struct answer *a, struct buf *out)
         buf_str(out, "\"depth\": \"auto\", ");
     else
         buf_fmt(out, "\"depth\": %d, ", a->depth);
-    buf_fmt(out, "\"cycles\": %lld, ", (long long)s->cycles);
+    buf_fmt(out, "\"cycles\": %lld, \"free\": %lld, ", (long long)s->cycles, (long long)s->free);
     write_counts(out, "drafted_by_depth", s->drafted, depths(a));
     write_counts(out, "tested_by_depth", s->tested, depths(a));
     write_counts(out, "accepted_by_depth", s->accepted, depths(a));
@@ -126,9 +126,11 @@ void answer_write_stats(const struct answer *a, struct buf *out)
             per_second(s->prompt_tokens, s->prefill_s));
     buf_fmt(out, "answer  %6lld tokens in %.3f s, %.1f a second\n", (long long)s->tokens, s->decode_s,
             per_second(s->tokens, s->decode_s));
-    if (!depths(a) || !s->cycles) return;
+    if (!s->cycles || (!depths(a) && !s->free)) return;
     buf_fmt(out, "cycles  %6lld of %.2f tokens\n", (long long)s->cycles,
             (double)s->tokens / (double)s->cycles);
+    if (s->free)
+        buf_fmt(out, "free    %6lld tokens that the schema left no choice about\n", (long long)s->free);
     for (int d = 0; d < depths(a) && s->drafted[d]; d++)
         buf_fmt(out, "depth %d %6lld of %lld drafts accepted, %.1f %%\n", d + 1, (long long)s->accepted[d],
                 (long long)s->drafted[d], 100 * (double)s->accepted[d] / (double)s->drafted[d]);

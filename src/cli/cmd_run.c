@@ -18,7 +18,7 @@
 
 struct run_options {
     struct opt_shared shared;
-    const char *prompt, *system, *mtp, *state, *connect, *api_key;
+    const char *prompt, *system, *mtp, *state, *schema, *connect, *api_key;
     bool raw, think, no_think, no_mtp, exact, stats, json;
     int depth; /* choice: 0 auto, else tokens + 1 */
     int law;   /* enum alula_law */
@@ -178,6 +178,13 @@ static const struct opt table[] = {
      .offset = AT(state),
      .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula",
      .help = "Folder in which tune remembered what pays; --depth auto heeds it."},
+    {.name = "schema",
+     .arg = "FILE",
+     .type = OPT_STR,
+     .offset = AT(schema),
+     .help = "Answer in JSON that fits the JSON schema in FILE, on one line; reasoning, if any, comes first. "
+             "Keywords "
+             "that cannot be seen to are refused by name."},
     {.name = "connect",
      .arg = "URL",
      .type = OPT_STR,
@@ -199,6 +206,7 @@ static const struct opt_example examples[] = {
     {"alula run DIR -p 'Why is the sky blue?' --stats", "One answer, and how fast it came."},
     {"alula run DIR --temp 0.7 --top-p 0.9 --seed 1 < letter.txt",
      "Answers what a file says, drawing by chance that can be repeated."},
+    {"alula run DIR --schema person.json -p 'Who wrote Faust?'", "Answers in JSON that fits a schema."},
     {"alula run --connect http://127.0.0.1:8765 -p 'Why is the sky blue?'",
      "Asks a server that alula start runs."},
     {"alula run DIR --raw -p 'Once upon a time' -n 200 --depth 0", "Continues a text by plain decoding."},
@@ -221,6 +229,7 @@ static bool check_options(const struct run_options *o, struct alula_error *e)
          "--connect lets a server decode; --mtp, --no-mtp, --exact, --raw, --threads, --ctx, --law and "
          "--state "
          "are that server's"},
+        {o->connect && o->schema, "--schema is for a model in a folder, not for the server of --connect"},
         {o->api_key && !o->connect, "--api-key is for the server of --connect"},
         {o->no_mtp && o->depth > 1, "--depth above 0 drafts with the MTP head, which --no-mtp leaves aside"},
     };
@@ -322,6 +331,39 @@ static bool finish_output(const struct run_options *o, const struct answer *a, s
     return ok;
 }
 
+/* Whether an answer to the prompt begins with reasoning: the template has opened it. */
+static bool ends_in_think(const struct alula_engine *engine, const int32_t *ids, size_t n, bool *ret,
+                          struct alula_error *e)
+{
+    static const char opened[] = "<think>\n";
+    size_t tail = n < 8 ? n : 8, len, want = strlen(opened);
+    char *text;
+    if (!alula_detokenize(engine, ids + n - tail, tail, false, &text, &len, e)) return false;
+    *ret = len >= want && memcmp(text + len - want, opened, want) == 0;
+    alula_free(text);
+    return true;
+}
+
+/* The grammar of --schema for answers to this prompt. */
+static bool read_schema(const struct run_options *o, const struct alula_engine *engine, const int32_t *ids,
+                        size_t n, struct alula_grammar **ret, struct alula_error *e)
+{
+    struct buf schema, spec = {0};
+    bool thinks;
+    buf_init(&schema, CLI_INPUT_MAX);
+    bool ok = file_read(o->schema, CLI_INPUT_MAX, &schema, e) && ends_in_think(engine, ids, n, &thinks, e);
+    if (ok) {
+        buf_fmt(&spec, "{\"type\": \"json_schema\", \"reasoning\": %s, \"schema\":\n", thinks ? "true" : "false");
+        buf_add(&spec, schema.data, schema.len);
+        buf_byte(&spec, '}');
+    }
+    ok = ok && buf_check(&spec, o->schema, e) &&
+         (alula_grammar_create(ret, engine, spec.data, spec.len, e) || err_context(e, "%s", o->schema));
+    buf_free(&schema);
+    buf_free(&spec);
+    return ok;
+}
+
 static bool answer_once(const struct run_options *o, const struct alula_engine *engine,
                         const struct buf *text, struct alula_error *e)
 {
@@ -331,14 +373,19 @@ static bool answer_once(const struct run_options *o, const struct alula_engine *
     struct alula_error late;
     int32_t *ids;
     size_t n;
+    struct alula_grammar *grammar = NULL;
     if (!prompt_ids(o, engine, text, &ids, &n, e)) return false;
-    bool ok = alula_session_create(&session, engine, &so, e) && answer_make(&a, session, ids, n, !o->json, e);
+    bool ok = !o->schema || read_schema(o, engine, ids, n, &grammar, e);
+    so.grammar = grammar;
+    ok =
+        ok && alula_session_create(&session, engine, &so, e) && answer_make(&a, session, ids, n, !o->json, e);
     if (ok)
         ok = finish_output(o, &a, e);
     else if (e->code == ALULA_CANCELLED)
         finish_output(o, &a, &late); /* the stop is what there is to report */
     answer_free(&a);
     alula_session_free(session);
+    alula_grammar_free(grammar);
     alula_free(ids);
     return ok;
 }
@@ -479,9 +526,11 @@ static bool run_run(const void *options, char **args, int n_args, int *status, s
         return err_set(e, ALULA_USAGE, "%s",
                        n_args ? "a folder and --connect exclude each other"
                               : "run needs DIR, the folder of a model, or --connect URL");
-    if (talks && (o->raw || o->json))
+    if (talks && (o->raw || o->json || o->schema))
         return err_set(e, ALULA_USAGE, "--%s needs a prompt: give -p TEXT or a text on standard input",
-                       o->raw ? "raw" : "json");
+                       o->raw    ? "raw"
+                       : o->json ? "json"
+                                 : "schema");
 
     struct buf text;
     buf_init(&text, CLI_INPUT_MAX);
