@@ -310,11 +310,27 @@ static bool shape_plain(const float *logits, int vocab, struct dist *out)
     return greedy(logits[at] > -INFINITY ? at : -1, out);
 }
 
+/* The same under a mask. */
+static bool shape_masked(const float *logits, int vocab, const uint32_t *allowed, struct dist *out)
+{
+    float best = -INFINITY;
+    int at = -1;
+    for (int i = 0; i < (vocab + 31) / 32; i++)
+        for (uint32_t left = allowed[i]; left; left &= left - 1) {
+            int id = i * 32 + __builtin_ctz(left);
+            if (id >= vocab || !(logits[id] > best)) continue;
+            best = logits[id];
+            at = id;
+        }
+    return greedy(at, out);
+}
+
 bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allowed, struct dist *out)
 {
     const struct alula_sampling *set = &s->set;
-    bool plain = !allowed && !s->penalties && set->n_bias == 0;
-    if (plain && set->temperature <= 0) return shape_plain(logits, s->vocab, out);
+    bool plain = !s->penalties && set->n_bias == 0 && set->temperature <= 0;
+    if (plain)
+        return allowed ? shape_masked(logits, s->vocab, allowed, out) : shape_plain(logits, s->vocab, out);
     for (int i = 0; i < s->vocab; i++) s->z[i] = logits[i];
     if (s->penalties) penalize(s);
     for (int i = 0; i < set->n_bias; i++) s->z[s->bias[i].id] += s->bias[i].value;
