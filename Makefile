@@ -10,7 +10,8 @@
 # make bench-kernels       GB/s of the kernels beside the machine's read limit
 # make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
 # make bench-cache         what the prompt cache saves, on 8 layers in the shape of a 35B
-# make check-interop   mlx-lm and MTPLX from PyPI read what alula forges; skipped aloud where they cannot be had
+# make check-interop   mlx-lm and MTPLX from PyPI read what alula forges, python-jsonschema judges what it writes under
+#                 schemas; skipped aloud where they cannot be had
 # make lint       layers, headers that stand alone, shell scripts
 # make format     clang-format over the tree
 # make install    to $(DESTDIR)$(PREFIX) with man page, completion and systemd unit
@@ -145,6 +146,7 @@ $(addprefix $(B)/tools/,bench_kernels bench_batch bench_cache measure_gain): %: 
 
 check-interop: all
 	@tools/interop/check.sh $(B)
+	@tools/interop/check_schemas.sh $(B) 100
 
 check-clients: all
 	@tools/clients/check.sh $(B)

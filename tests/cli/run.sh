@@ -67,3 +67,15 @@ if cmp -s "$dir/drawn" "$dir/text"; then fail "temperature 1 drew the greedy tex
 expect 0 run $model --raw -p "$prompt" -n 40 --stats
 cmp "$dir/text" "$dir/out"
 grep -q 'tokens in .* a second' "$dir/err" || fail "no statistics: $(cat "$dir/err")"
+
+# An answer in JSON that fits a schema, the same at every depth; keywords that are not supported are named.
+printf '{"type":"object","properties":{"n":{"type":"integer","minimum":3,"maximum":5},"c":{"enum":["red","blue"]}},"required":["n","c"]}' >"$dir/schema"
+expect 0 run $model --no-think -p 'Say cat.' --schema "$dir/schema" -n 60 --depth 0
+cp "$dir/out" "$dir/text"
+grep -Eqx '\{"n": [345], "c": "(red|blue)"\}' "$dir/text" || fail "does not fit the schema: $(cat "$dir/text")"
+for depth in auto 2; do
+    expect 0 run $model --no-think -p 'Say cat.' --schema "$dir/schema" -n 60 --depth $depth
+    cmp "$dir/text" "$dir/out"
+done
+expect 0 run $model --think -p 'Say cat.' --schema "$dir/schema" -n 200
+grep -q '</think>' "$dir/out" || fail "no reasoning before the answer: $(cat "$dir/out")"

@@ -33,11 +33,17 @@ refuse 2 '--no-think' $model -p x --no-think --think
 refuse 2 '--raw' $model -p x --raw --system y
 refuse 2 '--raw' $model -p x --raw --no-think
 
+refuse 2 '--schema' --connect http://127.0.0.1:1 -p x --schema "$dir/schema"
+refuse 1 'no/such/schema' $model -p x --schema no/such/schema
+
 refuse 1 'no/such/folder' no/such/folder -p x
 refuse 1 'config.json' "$dir" -p x
 refuse 1 'no/such/head' $model -p x --mtp no/such/head
 refuse 1 'MTP' models/tiny-trunk -p x --depth 1
 refuse 1 '--ctx' $model -p x --ctx 4097
+printf '{"type": "object", "properties": {"a": {"not": {}}}}' >"$dir/schema"
+refuse 1 '#/properties/a/not' $model -p x --schema "$dir/schema"
+rm "$dir/schema"
 refuse 1 'context holds 20' $model --raw -p 'one two three four five six seven eight nine ten eleven twelve thirteen' --ctx 20
 got=0
 printf 'abc\377' | "$alula" run $model >"$dir/out" 2>"$dir/err" || got=$?
