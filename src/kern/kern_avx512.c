@@ -88,6 +88,16 @@ static void q8_group_from(struct q8 *out, const float *x)
 
 /* Turning in two steps. First 8 rows at a time, p the first of them: b[d] holds pieces d and d+4 of 4 bytes
  * of rows 0-3 and 4-7. Bytes outside the mask are zero and not touched. */
+static inline void turn_four(const __m512i a[4], __m512i b[4])
+{
+    __m512i lo01 = _mm512_unpacklo_epi32(a[0], a[1]), hi01 = _mm512_unpackhi_epi32(a[0], a[1]);
+    __m512i lo23 = _mm512_unpacklo_epi32(a[2], a[3]), hi23 = _mm512_unpackhi_epi32(a[2], a[3]);
+    b[0] = _mm512_unpacklo_epi64(lo01, lo23);
+    b[1] = _mm512_unpackhi_epi64(lo01, lo23);
+    b[2] = _mm512_unpacklo_epi64(hi01, hi23);
+    b[3] = _mm512_unpackhi_epi64(hi01, hi23);
+}
+
 static inline void turn_half(const unsigned char *p, size_t stride, __mmask32 mask, __m512i b[4])
 {
     __m512i a[4];
@@ -98,12 +108,7 @@ static inline void turn_half(const unsigned char *p, size_t stride, __mmask32 ma
         a[i] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, q)),
                                   _mm256_maskz_loadu_epi8(mask, q + 4 * stride), 1);
     }
-    __m512i lo01 = _mm512_unpacklo_epi32(a[0], a[1]), hi01 = _mm512_unpackhi_epi32(a[0], a[1]);
-    __m512i lo23 = _mm512_unpacklo_epi32(a[2], a[3]), hi23 = _mm512_unpackhi_epi32(a[2], a[3]);
-    b[0] = _mm512_unpacklo_epi64(lo01, lo23);
-    b[1] = _mm512_unpackhi_epi64(lo01, lo23);
-    b[2] = _mm512_unpacklo_epi64(hi01, hi23);
-    b[3] = _mm512_unpackhi_epi64(hi01, hi23);
+    turn_four(a, b);
 }
 
 /* Then out[d] holds piece d of all 16 rows. */
@@ -123,28 +128,6 @@ static inline void turn_rows(const unsigned char *p, size_t stride, __mmask32 ma
     turn_half(p, stride, mask, b);
     turn_half(p + 8 * stride, stride, mask, b + 4);
     turn_join(b, out);
-}
-
-/* Scales (or biases) of 16 rows for up to 32 bytes' worth of groups, a vector of rows per group. */
-static void turn_scales(const struct matrix *w, const void *data, uint32_t row, uint32_t g0, uint32_t n,
-                        __m512 *out)
-{
-    size_t size = dtype_size(w->scale_type), n_groups = w->cols / w->group;
-    const unsigned char *p = (const unsigned char *)data + ((size_t)row * n_groups + g0) * size;
-    __m512i v[8];
-
-    turn_rows(p, n_groups * size, (__mmask32)((1ull << n * size) - 1), v);
-    for (int d = 0; d < 8; d++) {
-        if (w->scale_type == DT_F32) {
-            out[d] = _mm512_castsi512_ps(v[d]);
-        } else if (w->scale_type == DT_BF16) {
-            out[2 * d] = _mm512_castsi512_ps(_mm512_slli_epi32(v[d], 16));
-            out[2 * d + 1] = _mm512_castsi512_ps(_mm512_and_si512(v[d], _mm512_set1_epi32((int)0xffff0000)));
-        } else {
-            out[2 * d] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v[d]));
-            out[2 * d + 1] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(v[d], 16)));
-        }
-    }
 }
 
 /* How 64 codes of a row become bytes. Each 128-bit lane gets the words of 16 columns; of those, every 16-bit
@@ -226,16 +209,58 @@ static inline __m512 q8_add(__m512 acc, __m512i sum, __m512 scale, __m512 bias, 
     return _mm512_add_ps(acc, _mm512_add_ps(product, _mm512_mul_ps(bias, _mm512_set1_ps(x_sum))));
 }
 
+/* Scales and biases of 16 rows, a vector of rows per group: of as many groups as 16 bytes of a row hold. */
 struct scales {
-    __m512 scale[16], bias[16];
-    uint32_t per; /* groups held at a time */
+    __m512 scale[8], bias[8];
+    uint32_t per; /* groups held at a time: 8 or 4 */
 };
+
+static inline __m512i scales_four(const unsigned char *s, const unsigned char *b, size_t stride,
+                                  __mmask16 mask)
+{
+    __m256i first = _mm256_set_m128i(_mm_maskz_loadu_epi8(mask, b), _mm_maskz_loadu_epi8(mask, s));
+    __m256i fifth = _mm256_set_m128i(_mm_maskz_loadu_epi8(mask, b + 4 * stride),
+                                     _mm_maskz_loadu_epi8(mask, s + 4 * stride));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(first), fifth, 1);
+}
+
+/* v[d] holds the d-th four bytes of each row's scales, v[4+d] of its biases. */
+static inline void scales_turn(const struct scales *s, const struct matrix *w, uint32_t row, uint32_t g,
+                               __m512i v[8])
+{
+    const size_t size = dtype_size(w->scale_type), stride = w->cols / w->group * size;
+    const uint32_t left = w->cols / w->group - g, n = left < s->per ? left : s->per;
+    const unsigned char *scale = (const unsigned char *)w->scales + row * stride + g * size;
+    const unsigned char *bias = (const unsigned char *)w->biases + row * stride + g * size;
+    const __mmask16 mask = (__mmask16)((1u << n * size) - 1);
+    __m512i a[4], b[8];
+    UNROLL for (size_t h = 0; h < 2; h++)
+    {
+        UNROLL for (size_t i = 0; i < 4; i++) a[i] =
+            scales_four(scale + (8 * h + i) * stride, bias + (8 * h + i) * stride, stride, mask);
+        turn_four(a, b + 4 * h);
+    }
+    turn_join(b, v);
+}
 
 static void scales_load(struct scales *s, const struct matrix *w, uint32_t row, uint32_t g)
 {
-    uint32_t left = w->cols / w->group - g, n = left < s->per ? left : s->per;
-    turn_scales(w, w->scales, row, g, n, s->scale);
-    turn_scales(w, w->biases, row, g, n, s->bias);
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+    __m512i v[8];
+    scales_turn(s, w, row, g, v);
+    for (int d = 0; d < 8; d++) {
+        __m512 *out = d < 4 ? s->scale : s->bias;
+        int at = d % 4;
+        if (w->scale_type == DT_F32) {
+            out[at] = _mm512_castsi512_ps(v[d]);
+        } else if (w->scale_type == DT_BF16) {
+            out[2 * at] = _mm512_castsi512_ps(_mm512_slli_epi32(v[d], 16));
+            out[2 * at + 1] = _mm512_castsi512_ps(_mm512_and_si512(v[d], upper));
+        } else {
+            out[2 * at] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v[d]));
+            out[2 * at + 1] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(v[d], 16)));
+        }
+    }
 }
 
 /* Four bits, groups of 64 or 128, n <= 8 activation rows: sums stay in registers over the whole row. */
@@ -248,7 +273,7 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
     const __m512i low = _mm512_set1_epi8(15);
     struct ahead ahead = ahead_of(w, row, range);
-    struct scales s = {.per = 32 / (uint32_t)dtype_size(w->scale_type)};
+    struct scales s = {.per = 16 / (uint32_t)dtype_size(w->scale_type)};
     __m512 acc[8];
     __m512i v[8];
     const unsigned char *last = p + stride - 32;
@@ -266,8 +291,10 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
             {
                 UNROLL for (int d = h; d < h + 4; d++)
                 {
-                    __m512i even = _mm512_and_si512(v[d], low),
-                            odd = _mm512_and_si512(_mm512_srli_epi16(v[d], 4), low);
+                    __m512i even = _mm512_and_si512(v[d], low);
+                    /* sixteen times the code where that sum stands apart: a shift of the sum instead */
+                    __m512i odd = n <= 4 ? _mm512_andnot_si512(low, v[d])
+                                         : _mm512_and_si512(_mm512_srli_epi16(v[d], 4), low);
                     UNROLL for (int j = 0; j < n; j++)
                     {
                         a[j] = dpbusd(a[j], even, x[j].code + 8 * d);
@@ -282,7 +309,7 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
             turn_join(t, v);
             UNROLL for (int j = 0; j < n; j++)
             {
-                if (n <= 4) a[j] = _mm512_add_epi32(a[j], b[j]);
+                if (n <= 4) a[j] = _mm512_add_epi32(a[j], _mm512_srai_epi32(b[j], 4));
                 acc[j] = q8_add(acc[j], a[j], s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))],
                                 x[j].scale, x[j].sum);
             }
@@ -355,7 +382,7 @@ static void block_any(const struct matrix *w, uint32_t row, const struct range *
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
     struct ahead ahead = ahead_of(w, row, range);
-    struct scales s = {.per = 32 / (uint32_t)dtype_size(w->scale_type)};
+    struct scales s = {.per = 16 / (uint32_t)dtype_size(w->scale_type)};
     struct spread spread = spread_of(w->bits, (int)width);
     __m512i wv[16] = {{0}};
 
