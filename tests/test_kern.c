@@ -230,7 +230,7 @@ static void test_accum(void **state)
     }
 }
 
-/* op 0..9 on fresh copies of the same input: a is changed in place or read, out receives. */
+/* op 0..10 on fresh copies of the same input: a is changed in place or read, out receives. */
 static void run_array_op(const struct kern *k, int op, const float *a, const float *b, float *out, size_t n)
 {
     memcpy(out, a, n * sizeof *out);
@@ -248,7 +248,8 @@ static void run_array_op(const struct kern *k, int op, const float *a, const flo
         break;
     }
     case 7: k->f16_from((uint16_t *)out, a, n); break;
-    case 8: {
+    case 8: k->axpy(0.37f, b, out, n); break;
+    case 9: {
         float max = -INFINITY, sum = 0;
         k->softmax_block(out, n, 0.3f, &max, &sum);
         break;
@@ -263,7 +264,7 @@ static void test_arrays(void **state)
     for (size_t n = 1; n <= 70; n++) {
         float *a = rnd_array(n), *b = rnd_array(n);
         for (size_t i = 0; i < n; i += 5) a[i] *= 40;
-        for (int op = 0; op < 10; op++) {
+        for (int op = 0; op < 11; op++) {
             float *want = guarded(n);
             run_array_op(&ref, op, a, b, want, n);
             for (int i = 0; i < n_simd; i++) {

@@ -80,6 +80,7 @@ struct kern {
                         const struct q8 *x, size_t ldx, int n, float *y, size_t ldy);
 
     float (*dot)(const float *a, const float *b, size_t n);
+    void (*axpy)(float a, const float *x, float *y, size_t n); /* y += a*x */
     /* out = x * (1/sqrt(x.x/n + eps)) * gain; out may be x. */
     void (*rms_norm)(float *out, const float *x, const float *gain, size_t n, float eps);
 

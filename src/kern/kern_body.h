@@ -348,6 +348,7 @@ static void body_init(struct kern *k)
     k->mat_rows = mat_rows;
     k->mat_accum = mat_accum;
     k->dot = dot;
+    k->axpy = axpy;
     k->rms_norm = rms_norm;
     k->exp_inplace = exp_inplace;
     k->silu = silu;

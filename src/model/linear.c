@@ -71,8 +71,8 @@ static void job_rows(const struct linear_work *work, const struct linear *job, i
                 (size_t)work->n, work->n, job->y, job->w->rows);
     if (!work->residual) return;
     for (int j = 0; j < work->n; j++) {
-        size_t at = (size_t)j * job->w->rows;
-        for (int r = begin; r < end; r++) work->residual[at + (size_t)r] += job->y[at + (size_t)r];
+        size_t at = (size_t)j * job->w->rows + (size_t)begin;
+        work->f->model->kern.axpy(1, job->y + at, work->residual + at, (size_t)(end - begin));
     }
 }
 

@@ -167,17 +167,16 @@ static void quantize_job(void *arg, int thread, int n_threads)
 static void combine(const struct moe_work *work, int begin, int end)
 {
     const struct forward *f = work->f;
-    size_t hidden = (size_t)f->model->config->hidden;
+    const struct kern *kern = &f->model->kern;
+    size_t hidden = (size_t)f->model->config->hidden, n = (size_t)(end - begin);
     for (int r = 0; r < f->n_rows; r++) {
-        float *out = f->out + (size_t)r * hidden, *x = f->x + (size_t)r * hidden;
-        for (int j = begin; j < end; j++) out[j] = 0;
+        float *out = f->out + (size_t)r * hidden + begin, *x = f->x + (size_t)r * hidden + begin;
+        memset(out, 0, n * sizeof *out);
         for (int s = 0; s < work->slots; s++) {
             int i = r * work->slots + s;
-            const float *y = f->pair_out + (size_t)f->pair_of[i] * hidden;
-            float weight = f->expert_weights[i];
-            for (int j = begin; j < end; j++) out[j] += weight * y[j];
+            kern->axpy(f->expert_weights[i], f->pair_out + (size_t)f->pair_of[i] * hidden + begin, out, n);
         }
-        for (int j = begin; j < end; j++) x[j] += out[j];
+        kern->axpy(1, out, x, n);
     }
 }
 
