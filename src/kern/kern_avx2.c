@@ -354,11 +354,30 @@ static inline void unit_load_8bit(struct unit *t, const struct matrix *w, uint32
     }
 }
 
-/* Copies of n groups with their codes in the order of the columns. */
-static inline void natural_order(const struct q8 *x, int n, struct q8 *out)
+/* Two bits: four bytes of a row hold 16 columns, and masking them at each of four shifts gives columns four apart. */
+static inline void unit_load_2bit(struct unit *t, const struct matrix *w, uint32_t row, uint32_t c)
 {
-    const __m256i back =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
+    const __m256i low = _mm256_set1_epi8(3);
+    const size_t stride = w->cols / 4;
+    const unsigned char *p = (const unsigned char *)w->data + row * stride + c / 4;
+    uint64_t half[LANES][2]; /* of the unit of 32 columns there are 8 bytes */
+    __m256i v[4];
+
+    for (int i = 0; i < LANES && t->n == 8; i++) memcpy(half[i], p + (size_t)i * stride, 8);
+    turn_rows(t->n == 8 ? (const unsigned char *)half : p, t->n == 8 ? sizeof half[0] : stride, v);
+    for (int d = 0; d < t->n / 4; d++)
+        UNROLL for (int i = 0; i < 4; i++) t->low[4 * d + i] =
+            _mm256_and_si256(_mm256_srli_epi16(v[d], 2 * i), low);
+}
+
+/* Within each 16 columns of a group: the order of the columns, and 0 4 8 12 1 5 9 13 ... */
+static const int8_t natural_order[16] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15};
+static const int8_t four_apart[16] = {0, 2, 8, 10, 4, 6, 12, 14, 1, 3, 9, 11, 5, 7, 13, 15};
+
+/* Copies of n groups with their codes in another order. */
+static inline void reorder(const struct q8 *x, int n, const int8_t order[16], struct q8 *out)
+{
+    const __m256i back = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)order));
 
     for (int j = 0; j < n; j++) {
         memcpy(&out[j], &x[j], offsetof(struct q8, code));
@@ -425,7 +444,7 @@ static void block_any(const struct matrix *w, uint32_t row, const struct range *
     struct ahead ahead = ahead_of(w, row, range);
     struct spread spread = spread_of(w->bits);
     struct unit t = {.n = (int)width / 4, .wide = w->bits > 4};
-    struct q8 natural[XROWS];
+    struct q8 reordered[XROWS];
     struct scales s;
 
     for (int j = 0; j < n; j++) acc[j] = _mm256_setzero_ps();
@@ -439,8 +458,12 @@ static void block_any(const struct matrix *w, uint32_t row, const struct range *
                 unit_load_4bit(&t, w, row, c);
             } else if (w->bits == 8) {
                 unit_load_8bit(&t, w, row, c);
-                natural_order(xc, n, natural);
-                xc = natural;
+                reorder(xc, n, natural_order, reordered);
+                xc = reordered;
+            } else if (w->bits == 2) {
+                unit_load_2bit(&t, w, row, c);
+                reorder(xc, n, four_apart, reordered);
+                xc = reordered;
             } else {
                 unit_load(&t, w, &spread, row, c);
             }

@@ -353,6 +353,29 @@ static void codes_4bit(const struct matrix *w, uint32_t row, uint32_t c, int wid
     }
 }
 
+/* Two bits: four bytes of a row hold 16 columns, and masking them at each of four shifts gives columns four apart. So
+ * the activations change order, not the weights. */
+static void codes_2bit(const struct matrix *w, uint32_t row, uint32_t c, int width, __m512i out[16])
+{
+    const size_t stride = w->cols / 4;
+    const __m512i low = _mm512_set1_epi8(3);
+    __m512i v[8];
+    turn_rows((const unsigned char *)w->data + row * stride + c / 4, stride, width == 64 ? 0xffff : 0xff, v);
+    UNROLL for (int d = 0; d < 4; d++) UNROLL for (int i = 0; i < 4; i++) out[4 * d + i] =
+        _mm512_and_si512(_mm512_srli_epi16(v[d], 2 * i), low);
+}
+
+/* Copies of n groups with their codes in the order 0 4 8 12 1 5 9 13 ... of each 16 columns. */
+static inline void four_apart(const struct q8 *x, int n, struct q8 *out)
+{
+    const __m512i from =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 8, 10, 4, 6, 12, 14, 1, 3, 9, 11, 5, 7, 13, 15));
+    for (int j = 0; j < n; j++) {
+        memcpy(&out[j], &x[j], offsetof(struct q8, code));
+        _mm512_storeu_si512(out[j].code, _mm512_shuffle_epi8(_mm512_loadu_si512(x[j].code), from));
+    }
+}
+
 /* A unit of `width` columns with n <= 8 activation rows; half is 0 or 1 within the group of 64 if width
  * is 32. */
 static inline __attribute__((always_inline)) void unit_tile(const __m512i *wv, __m512 scale, __m512 bias,
@@ -385,22 +408,28 @@ static void block_any(const struct matrix *w, uint32_t row, const struct range *
     struct scales s = {.per = 16 / (uint32_t)dtype_size(w->scale_type)};
     struct spread spread = spread_of(w->bits, (int)width);
     __m512i wv[16] = {{0}};
+    struct q8 reordered[XROWS];
 
     for (int j = 0; j < n; j++) acc[j] = _mm512_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
         if ((g & (s.per - 1)) == 0) scales_load(&s, w, row, g);
         ahead_step(&ahead);
         for (uint32_t c = g * w->group; c < (g + 1) * w->group; c += width) {
-            if (w->bits == 4)
+            const struct q8 *xc = x + c / 64 * ldx;
+            if (w->bits == 4) {
                 codes_4bit(w, row, c, (int)width, wv);
-            else
+            } else if (w->bits == 2) {
+                codes_2bit(w, row, c, (int)width, wv);
+                four_apart(xc, n, reordered);
+                xc = reordered;
+            } else {
                 codes_any(w, &spread, row, c, (int)width, wv);
+            }
             if (width == 64)
-                unit_rows(wv, s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))], 64, 0, x + c / 64 * ldx,
-                          n, acc);
+                unit_rows(wv, s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))], 64, 0, xc, n, acc);
             else
-                unit_rows(wv, s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))], 32, c / 32 % 2,
-                          x + c / 64 * ldx, n, acc);
+                unit_rows(wv, s.scale[(g & (s.per - 1))], s.bias[(g & (s.per - 1))], 32, c / 32 % 2, xc, n,
+                          acc);
         }
     }
 }
