@@ -16,6 +16,7 @@ EMBED(page_index, "index.html");
 EMBED(page_style, "style.css");
 EMBED(page_icon, "icon.svg");
 EMBED(page_app, "app.js");
+EMBED(page_copy, "copy.js");
 EMBED(page_markdown, "markdown.js");
 EMBED(page_stream, "stream.js");
 EMBED(page_strip, "strip.js");
@@ -31,6 +32,7 @@ static const struct page_file files[] = {
     {"/style.css", TYPE_CSS, page_style_begin, page_style_end},
     {"/icon.svg", TYPE_SVG, page_icon_begin, page_icon_end},
     {"/app.js", TYPE_SCRIPT, page_app_begin, page_app_end},
+    {"/copy.js", TYPE_SCRIPT, page_copy_begin, page_copy_end},
     {"/markdown.js", TYPE_SCRIPT, page_markdown_begin, page_markdown_end},
     {"/stream.js", TYPE_SCRIPT, page_stream_begin, page_stream_end},
     {"/strip.js", TYPE_SCRIPT, page_strip_begin, page_strip_end},

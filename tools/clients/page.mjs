@@ -100,6 +100,36 @@ await shot("narrow-settings");
 check("settings can be left by Escape", await page.keyboard.press("Escape").then(() => page.isHidden("#settings")));
 await page.click("#new");
 check("a new chat is empty", (await page.locator(".message").count()) === 0);
+
+const asked = [];
+await page.route("**/v1/chat/completions", async (route) => {
+  asked.push(JSON.parse(route.request().postData()).messages.map((m) => m.role).join(" "));
+  if (asked.length > 1) await route.continue();
+  else await route.fulfill({ status: 429, json: { error: { message: "too many" } } });
+});
+await ask("One.");
+await idle();
+check("a refusal is shown", (await last().locator(".error").innerText()) === "too many");
+await ask("Two.");
+await idle();
+check("a refused answer is no part of the conversation", asked[1] === "user user", asked);
+await page.unroute("**/v1/chat/completions");
+
+const drawn = await page.evaluate(async () => {
+  const { renderMarkdown } = await import("/markdown.js");
+  const div = document.createElement("div");
+  div.append(...renderMarkdown(["Do:", "1. *a*", "   - b", "2. [c](https://c.d) [e](javascript:f)", "> <img src=x>", "", "|g|h|", "|-|-|", "|1|`2`|", "```js", "**i**"].join("\n")));
+  return div.innerHTML;
+});
+check("Markdown becomes nodes, markup stays text", drawn === '<p>Do:</p><ol start="1"><li><em>a</em><ul><li>b</li></ul></li>'
+  + '<li><a href="https://c.d" target="_blank" rel="noopener noreferrer">c</a> [e](javascript:f)</li></ol><blockquote><p>&lt;img src=x&gt;</p></blockquote>'
+  + '<div class="wide" tabindex="0"><table><thead><tr><th>g</th><th>h</th></tr></thead><tbody><tr><td>1</td><td><code>2</code></td></tr></tbody></table></div>'
+  + '<div class="block"><div><span>js</span><button type="button">Copy</button></div><pre tabindex="0"><code>**i**</code></pre></div>', drawn);
+
+await page.evaluate(() => localStorage.setItem("alula.messages", "{damaged"));
+await page.reload();
+await page.waitForFunction(() => document.querySelector("#model").textContent !== "");
+check("a damaged store is no obstacle", (await page.locator(".message").count()) === 0);
 check("nothing went wrong and nothing was fetched elsewhere", faults.length === 0, faults);
 
 await browser.close();

@@ -8,8 +8,21 @@ const log = $("log"), prompt = $("prompt"), parameters = $("parameters");
 
 // ---- what is kept ---------------------------------------------------------------------------------------
 
-const load = (name, otherwise) => JSON.parse(localStorage.getItem(`alula.${name}`) ?? "null") ?? otherwise;
-const keep = (name, value) => localStorage.setItem(`alula.${name}`, JSON.stringify(value));
+function load(name, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(`alula.${name}`)) ?? otherwise;
+  } catch {
+    return otherwise; // damaged, or the browser keeps nothing
+  }
+}
+
+function keep(name, value) {
+  try {
+    localStorage.setItem(`alula.${name}`, JSON.stringify(value));
+  } catch {
+    // full, or the browser keeps nothing: the page goes on without
+  }
+}
 
 let messages = load("messages", []);
 let running = null; // AbortController of the answer that streams
@@ -45,13 +58,11 @@ function show(message) {
 }
 
 function showAll() {
+  const unfolded = messages.filter((message) => articles.get(message)?.querySelector("details").open);
   articles.clear();
   log.replaceChildren(...messages.map((message, at) => {
-    const article = makeArticle(message, {
-      copy: () => navigator.clipboard.writeText(message.content ?? ""),
-      edit: () => edit(at),
-      retry: () => retry(at),
-    });
+    const article = makeArticle(message, { edit: () => edit(at), retry: () => retry(at) });
+    article.querySelector("details").open = unfolded.includes(message);
     articles.set(message, article);
     showCalls(article, message, (id) => !running && !answered(id), giveResult);
     show(message);
@@ -99,11 +110,14 @@ function wire({ role, content, reasoning_content, tool_calls, tool_call_id }) {
   };
 }
 
+// Answers that failed before they began are no part of the conversation.
+const said = (message) => !message.error || message.content || message.tool_calls?.length;
+
 function request() {
   const system = field("system").value.trim();
   const body = {
     model, stream: true, stream_options: { include_usage: true }, alula: { trace: true },
-    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages.slice(0, -1).map(wire)],
+    messages: [...(system ? [{ role: "system", content: system }] : []), ...messages.slice(0, -1).filter(said).map(wire)],
     chat_template_kwargs: { enable_thinking: field("think").checked },
     tools: toolsOf(),
   };
@@ -215,6 +229,7 @@ function wireButtons() {
   $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   $("open-settings").addEventListener("click", () => toggleSettings($("settings").hidden));
   parameters.addEventListener("input", () => { keepParameters(); toolsOf(); });
+  field("key").addEventListener("change", nameModel);
 }
 
 function wireKeys() {

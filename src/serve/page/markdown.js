@@ -1,5 +1,8 @@
-// markdown.js - the little of Markdown that answers use, as DOM nodes: fenced code, lists, headings, bold, inline
-// code. Text only ever becomes text nodes, so an answer cannot bring markup of its own.
+// markdown.js - the Markdown that answers use, as DOM nodes: code, lists, tables, quotes, headings, and in a line bold,
+// italic, code and links. Text only ever becomes text nodes, so an answer cannot bring markup of its own.
+import { makeCopy } from "./copy.js";
+
+const DEPTH_MAX = 8; // of lists and quotes in each other
 
 const element = (name, ...children) => {
   const node = document.createElement(name);
@@ -7,65 +10,124 @@ const element = (name, ...children) => {
   return node;
 };
 
-// **bold** and `code`.
+function link(text, address) {
+  const node = element("a", text);
+  Object.assign(node, { href: address, target: "_blank", rel: "noopener noreferrer" });
+  return node;
+}
+
+// One line's text, or that of a paragraph.
 function inline(text) {
   const nodes = [];
   let last = 0;
-  for (const match of text.matchAll(/`([^`\n]+)`|\*\*([^*\n]+)\*\*/g)) {
+  const marks = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|\*([^*\s][^*\n]*)\*|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)/g;
+  for (const match of text.matchAll(marks)) {
+    const [all, code, bold, italic, name, address] = match;
     nodes.push(text.slice(last, match.index));
-    nodes.push(match[1] !== undefined ? element("code", match[1]) : element("strong", match[2]));
-    last = match.index + match[0].length;
+    nodes.push(code ? element("code", code) : bold ? element("strong", bold) : italic ? element("em", italic) : link(name, address));
+    last = match.index + all.length;
   }
   nodes.push(text.slice(last));
   return nodes;
 }
 
-function codeBlock(text) {
-  const button = element("button", "Copy");
+// ---- blocks: each takes lines from `at` on and returns its node and the line behind it ------------------------
+
+// A fence that is still open goes to the end: it is being written.
+function code(lines, at) {
+  const [, indent, fence, language] = lines[at].match(/^(\s*)(```+|~~~+)\s*(\S*)/);
+  let end = at + 1;
+  while (end < lines.length && lines[end].trim() !== fence) end++;
+  const text = lines.slice(at + 1, end).map((line) => line.startsWith(indent) ? line.slice(indent.length) : line).join("\n");
+  const pre = element("pre", element("code", text)), button = element("button", "Copy");
+  pre.tabIndex = 0; // wide code is scrolled by keys, too
   button.type = "button";
-  button.addEventListener("click", () => navigator.clipboard.writeText(text));
-  const block = element("div", element("pre", element("code", text)), button);
+  makeCopy(button, () => text);
+  const block = element("div", element("div", element("span", language), button), pre);
   block.className = "block";
-  return block;
+  return [block, end + 1];
 }
 
-// A paragraph's lines: a heading, a list, or prose.
-function paragraph(lines) {
-  const heading = lines.length === 1 && lines[0].match(/^#{1,6}\s+(.*)/);
-  if (heading) return element("h3", ...inline(heading[1]));
-  for (const [tag, bullet] of [["ul", /^\s*[-*]\s+/], ["ol", /^\s*\d+[.)]\s+/]]) {
-    if (lines.every((line) => bullet.test(line))) {
-      return element(tag, ...lines.map((line) => element("li", ...inline(line.replace(bullet, "")))));
+function heading(lines, at) {
+  return [element("h3", ...inline(lines[at].replace(/^#+\s+/, ""))), at + 1];
+}
+
+function quote(lines, at, depth) {
+  let end = at;
+  while (end < lines.length && /^\s*>/.test(lines[end])) end++;
+  return [element("blockquote", ...blocks(lines.slice(at, end).map((line) => line.replace(/^\s*> ?/, "")), depth + 1)), end];
+}
+
+const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+
+function table(lines, at) {
+  let end = at + 2;
+  while (end < lines.length && lines[end].includes("|")) end++;
+  const row = (line, kind) => element("tr", ...cells(line).map((cell) => element(kind, ...inline(cell))));
+  const node = element("table", element("thead", row(lines[at], "th")), element("tbody", ...lines.slice(at + 2, end).map((line) => row(line, "td"))));
+  const wide = element("div", node);
+  wide.className = "wide";
+  wide.tabIndex = 0;
+  return [wide, end];
+}
+
+const BULLET = /^(\s*)([-*+]|\d{1,9}[.)])\s+/;
+
+// What is indented deeper than its bullet belongs to an item, empty lines before it included.
+function list(lines, at, depth) {
+  const [, indent, mark] = lines[at].match(BULLET), ordered = /\d/.test(mark);
+  const node = element(ordered ? "ol" : "ul");
+  if (ordered) node.start = parseInt(mark, 10);
+  while (at < lines.length) {
+    const next = lines[at].match(BULLET);
+    if (!next || next[1].length !== indent.length || /\d/.test(next[2]) !== ordered) break;
+    const own = [lines[at].slice(next[0].length)];
+    const deeper = (line) => line.search(/\S/) > indent.length;
+    for (at++; at < lines.length && (deeper(lines[at]) || (!lines[at].trim() && deeper(lines[at + 1] ?? ""))); at++) {
+      own.push(lines[at].slice(Math.min(next[0].length, Math.max(0, lines[at].search(/\S/)))));
     }
+    while (at + 1 < lines.length && !lines[at].trim() && BULLET.test(lines[at + 1])) at++;
+    const inside = blocks(own, depth + 1);
+    if (inside[0]?.tagName === "P") inside.splice(0, 1, ...inside[0].childNodes);
+    node.append(element("li", ...inside));
   }
-  return element("p", ...inline(lines.join("\n")));
+  return [node, at];
 }
 
-export function renderMarkdown(text) {
+// Which block begins at this line; undefined = prose.
+function opening(lines, at) {
+  const line = lines[at];
+  if (/^\s*(```|~~~)/.test(line)) return code;
+  if (/^#{1,6}\s+\S/.test(line)) return heading;
+  if (/^\s*>/.test(line)) return quote;
+  if (/^\s*([-*_])(\s*\1){2,}\s*$/.test(line)) return () => [element("hr"), at + 1];
+  if (BULLET.test(line)) return list;
+  if (line.includes("|") && /^\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?$/.test((lines[at + 1] ?? "").trim())) return table;
+  return undefined;
+}
+
+function blocks(lines, depth) {
   const nodes = [];
-  let lines = [], code = null;
+  let prose = [];
   const flush = () => {
-    if (lines.length) nodes.push(paragraph(lines));
-    lines = [];
+    if (prose.length) nodes.push(element("p", ...inline(prose.join("\n"))));
+    prose = [];
   };
-  for (const line of text.split("\n")) {
-    if (code !== null && /^\s*```\s*$/.test(line)) {
-      nodes.push(codeBlock(code.join("\n")));
-      code = null;
-    } else if (code !== null) {
-      code.push(line);
-    } else if (/^\s*```/.test(line)) {
+  for (let at = 0; at < lines.length;) {
+    const take = depth < DEPTH_MAX ? opening(lines, at) : undefined;
+    if (take) {
       flush();
-      code = [];
-    } else if (line.trim() === "") {
-      flush();
+      const [node, next] = take(lines, at, depth);
+      nodes.push(node);
+      at = next;
+    } else if (lines[at++].trim()) {
+      prose.push(lines[at - 1]);
     } else {
-      if (/^#{1,6}\s/.test(line)) flush();
-      lines.push(line);
-      if (/^#{1,6}\s/.test(line)) flush();
+      flush();
     }
   }
-  if (code !== null) nodes.push(codeBlock(code.join("\n")));
   flush();
   return nodes;
 }
+
+export const renderMarkdown = (text) => blocks(text.split("\n"), 0);

@@ -5,7 +5,10 @@ async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error) => {
+      if (error.name === "AbortError") throw error;
+      return { done: true }; // the answer lacks its end, which is told of there
+    });
     if (done) return;
     const parts = (held + value).split("\n\n");
     held = parts.pop();
@@ -49,6 +52,8 @@ function addCall(message, call) {
 export async function streamAnswer(request, key, message, signal, changed) {
   const response = await fetch("v1/chat/completions", {
     method: "POST", headers: headers(key), body: JSON.stringify(request), signal,
+  }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("The server cannot be reached.");
   });
   if (!response.ok) throw new Error(await failure(response));
   for await (const chunk of events(response.body)) {

@@ -24,14 +24,14 @@ export function showSpeed(message) {
 async function poll(key) {
   try {
     const response = await fetch("metrics", { headers: headers(key()) });
-    if (!response.ok) throw new Error();
+    if (!response.ok) throw new Error(response.status === 401 ? "the server wants its key (Settings)" : "the server is unwell");
     const m = parseMetrics(await response.text());
     const prompt = m.alula_prompt_tokens_total ?? 0, cached = m.alula_prompt_tokens_cached_total ?? 0;
     put("strip-cache", prompt ? `${Math.round((100 * cached) / prompt)} %` : "–");
     put("strip-running", m.alula_requests_running ?? 0);
     put("strip-queue", m.alula_requests_waiting ?? 0);
-  } catch {
-    put("strip-running", "server not reached");
+  } catch (error) {
+    put("strip-running", error instanceof TypeError ? "server not reached" : error.message);
     put("strip-queue", "–");
   }
 }

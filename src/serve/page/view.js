@@ -1,4 +1,5 @@
 // view.js - a message as the page shows it. Knows the templates; must not know requests or storage.
+import { makeCopy } from "./copy.js";
 import { renderMarkdown } from "./markdown.js";
 
 const names = { user: "You", assistant: "Answer", tool: "Tool result" };
@@ -64,11 +65,11 @@ export function showCalls(article, message, open, giveResult) {
   }));
 }
 
-export function makeArticle(message, { copy, edit, retry }) {
+export function makeArticle(message, { edit, retry }) {
   const article = stamp("message-template");
   article.classList.add(message.role);
   article.querySelector(".who").textContent = names[message.role] ?? message.role;
-  article.querySelector(".copy").addEventListener("click", copy);
+  makeCopy(article.querySelector(".copy"), () => message.content ?? "");
   article.querySelector(".edit").hidden = message.role !== "user";
   article.querySelector(".edit").addEventListener("click", edit);
   article.querySelector(".retry").hidden = message.role !== "assistant";
