@@ -10,7 +10,7 @@
 
 #include "model/model.h"
 
-#define PAIRS_MAX 32
+#define PAIRS_MAX 128
 
 struct timeline {
     const struct model *model;
