@@ -181,4 +181,4 @@ clean:
 
 .SECONDARY:
 .PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-batch bench-gain bench-kernels bench-cache demo deps lint format install clean
--include $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d
+-include $(wildcard $(B)/tools/*.d) $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d
