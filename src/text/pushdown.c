@@ -198,7 +198,8 @@ static int32_t closure_place(struct pushdown *p)
 {
     struct closure *c = p->closure;
     while (c->n_todo && !c->full) follow(p, c->todo[--c->n_todo]);
-    if (c->full) return PLACE_FULL;
+    p->work += (uint64_t)c->n_seen;
+    if (c->full || (p->work_max && p->work > p->work_max)) return PLACE_FULL;
     if (!c->n_found && !c->ends && !c->exits) return PLACE_DEAD;
     qsort(c->found, (size_t)c->n_found, sizeof *c->found, compare_readings);
     uint64_t h = (uint64_t)c->ends * 2 + c->exits;

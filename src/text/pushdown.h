@@ -56,6 +56,8 @@ struct pushdown {
     size_t cap_places, cap_readings, cap_frames, cap_rows;
     int32_t *place_hash, *frame_hash;
     struct closure *closure;
+    uint64_t work,
+        work_max; /* states followed since the caller set it to 0; beyond work_max all is full. 0 = no limit */
 };
 
 /* g must outlive it. */

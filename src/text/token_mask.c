@@ -15,6 +15,9 @@
 enum {
     SETS_BYTES_MAX = 96 << 20, /* of all sets kept; then everything is forgotten */
     BUCKETS = 4096,
+    WORK_MAX =
+        20
+        << 20, /* states followed for one mask: about half a second, and no schema in good faith comes near */
     RUN_MAX = 64 /* bytes looked ahead for a way without a choice */
 };
 
@@ -425,7 +428,10 @@ bool token_masks_after(struct token_masks *m, struct mask_cursor *c, const int32
     int32_t place = PLACE_FULL, set = PLACE_FULL;
     uint64_t refused = mem_refused();
     pthread_mutex_lock(&m->lock);
-    for (int tries = 0; tries < 2 && set == PLACE_FULL && place != PLACE_DEAD; tries++) {
+    m->p.work = 0;
+    m->p.work_max = WORK_MAX;
+    for (int tries = 0; tries < 2 && set == PLACE_FULL && place != PLACE_DEAD && m->p.work <= WORK_MAX;
+         tries++) {
         if (tries > 0) forget(m);
         place = find_place(m, c, answer, n);
         if (place > PLACE_DEAD) set = set_of(m, place);
