@@ -30,6 +30,12 @@ static void messages_become_a_conversation(void **state)
                 "\"c\", \"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": \"{}\"}}]},"
                 "{\"role\": \"tool\", \"tool_call_id\": \"c\", \"content\": \"sun\"}]}");
     request_free(&r);
+    /* The other name that servers have for it reaches the template, too. */
+    read_ok(&r, &dialect_chat,
+            "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\", \"reasoning\": \"hm\"}]}");
+    const json_t *message = json_array_get(json_object_get(r.conversation, "messages"), 0);
+    assert_string_equal(json_string_value(json_object_get(message, "reasoning_content")), "hm");
+    request_free(&r);
 }
 
 static void tools_and_formats_become_grammars(void **state)

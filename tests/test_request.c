@@ -65,6 +65,7 @@ static void wrong_fields_are_refused_by_name(void **state)
         {"\"top_p\": 1.01", "\"top_p\""},
         {"\"top_k\": 1.5", "\"top_k\""},
         {"\"min_p\": true", "\"min_p\""},
+        {"\"model\": 5", "\"model\""},
         {"\"presence_penalty\": 3", "\"presence_penalty\""},
         {"\"repetition_penalty\": 0", "\"repetition_penalty\""},
         {"\"seed\": \"1\"", "\"seed\""},

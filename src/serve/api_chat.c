@@ -52,10 +52,16 @@ static json_t *read_message(const json_t *given, const char *where, struct alula
     bool silent = strcmp(role, "assistant") == 0 && (!content || json_is_null(content));
     json_t *text = silent ? NULL : request_text(content, what, e);
     if (!silent && !text) return NULL;
-    json_t *message = json_copy((json_t *)(uintptr_t)given);
-    if (!message || (text && json_object_set(message, "content", text) < 0)) request_no_memory(e);
+    json_t *message = json_copy((json_t *)(uintptr_t)given),
+           *other = json_object_get(given, "reasoning"); /* as some servers call it */
+    bool named = json_is_string(json_object_get(given, "reasoning_content"));
+    bool ok = message && (!text || json_object_set(message, "content", text) == 0) &&
+              (named || !json_is_string(other) || json_object_set(message, "reasoning_content", other) == 0);
     json_decref(text);
-    return message;
+    if (ok) return message;
+    json_decref(message);
+    request_no_memory(e);
+    return NULL;
 }
 
 static bool read_messages(struct request *r, const json_t *body, struct alula_error *e)
@@ -318,12 +324,7 @@ static void chat_stream(struct reply *r, const struct reply_event *event, struct
     case REPLY_CONTENT: send_text(r, event, out); break;
     case REPLY_CALL: send_call(r, event, out); break;
     case REPLY_END: send_end(r, out); break;
-    case REPLY_ERROR:
-        reply_openai_error(event->status, event->error, &text);
-        reply_sse(out, NULL, &text);
-        buf_free(&text);
-        buf_str(out, "data: [DONE]\n\n");
-        break;
+    case REPLY_ERROR: reply_openai_broken(event, out); break;
     case REPLY_TOKENS: /* told with the text that they make */
     case REPLY_FINISH: /* told at the end, where the facts are known */
     case REPLY_NONE: break;

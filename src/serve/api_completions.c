@@ -201,16 +201,10 @@ static void send_end(struct reply *r, struct buf *out)
 
 static void completions_stream(struct reply *r, const struct reply_event *event, struct buf *out)
 {
-    struct buf text = {0};
     switch (event->kind) {
     case REPLY_CONTENT: send_chunk(r, event->choice, event->text, event->len, REPLY_RUNNING, out); break;
     case REPLY_END: send_end(r, out); break;
-    case REPLY_ERROR:
-        reply_openai_error(event->status, event->error, &text);
-        reply_sse(out, NULL, &text);
-        buf_free(&text);
-        buf_str(out, "data: [DONE]\n\n");
-        break;
+    case REPLY_ERROR: reply_openai_broken(event, out); break;
     default: break; /* nothing here reasons or calls; the rest is told with text or at the end */
     }
 }

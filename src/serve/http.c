@@ -53,7 +53,8 @@ static const char *header(struct MHD_Connection *c, const char *name)
 /* Headers that every reply has. A page of an allowed origin may read it; no other page may show, guess or keep it. */
 static void add_headers(struct visit *v, struct MHD_Response *r, const char *type)
 {
-    MHD_add_response_header(r, "X-Request-Id", v->id);
+    MHD_add_response_header(r, "X-Request-Id", v->id); /* where OpenAI's clients look for it */
+    MHD_add_response_header(r, "Request-Id", v->id);   /* and Anthropic's */
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     if (type) MHD_add_response_header(r, "Content-Type", type);
     const char *cors = v->http->options.guard.cors;

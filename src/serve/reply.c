@@ -234,3 +234,12 @@ void reply_openai_error(int status, const struct alula_error *error, struct buf 
                  : error->code == ALULA_LIMIT ? "\"limit_exceeded\"}}"
                                               : "null}}");
 }
+
+void reply_openai_broken(const struct reply_event *event, struct buf *out)
+{
+    struct buf data = {0};
+    reply_openai_error(event->status, event->error, &data);
+    reply_sse(out, NULL, &data);
+    buf_free(&data);
+    buf_str(out, "data: [DONE]\n\n");
+}

@@ -137,6 +137,8 @@ void reply_write_facts(const struct reply *r, struct buf *out); /* the "alula" o
 void reply_openai_usage(const struct reply *r, struct buf *out);
 /* {"error": {message, type, code, param}}: dialect.error of OpenAI's APIs. */
 void reply_openai_error(int status, const struct alula_error *error, struct buf *out);
+/* That error in the middle of a stream, and its end. */
+void reply_openai_broken(const struct reply_event *event, struct buf *out);
 /* The status of a request that failed with this code. */
 int reply_status(enum alula_code code);
 

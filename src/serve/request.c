@@ -165,7 +165,9 @@ static bool read_depth(struct request *r, const json_t *body, struct alula_error
 bool request_read_common(struct request *r, const json_t *body, struct alula_error *e)
 {
     int64_t top_k;
-    if (!json_get_bool_or(body, "stream", false, &r->stream, WHAT, e) || !read_reals(&r->sampling, body, e) ||
+    const char *model; /* whichever is asked for, there is one */
+    if (!json_get_str_or(body, "model", NULL, &model, WHAT, e) ||
+        !json_get_bool_or(body, "stream", false, &r->stream, WHAT, e) || !read_reals(&r->sampling, body, e) ||
         !json_get_int_or(body, "top_k", -1, 1 << 24, r->sampling.top_k, &top_k, WHAT, e))
         return false;
     r->sampling.top_k = top_k < 0 ? 0 : (int)top_k; /* -1 is how others say off */

@@ -6,6 +6,7 @@ import json, sys, time
 import anthropic, httpx, jsonschema, openai
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
+from pydantic import TypeAdapter
 
 url, key = sys.argv[1], sys.argv[2]
 passed = failed = 0
@@ -102,11 +103,11 @@ def openai_others():
     check("openai: completions with echo and logprobs", r.choices[0].text.startswith("Once upon a time") and p.token_logprobs[0] is None and len(p.tokens) == len(p.text_offset) > 8, r)
     r = o.completions.create(model="x", prompt="Once upon a time", max_tokens=0, logprobs=0, echo=True)
     check("openai: a prompt is scored", all(v < 0 for v in r.choices[0].logprobs.token_logprobs[1:]) and r.usage.completion_tokens == 0, r)
-    text = "".join(c.choices[0].text for c in o.completions.create(model="x", prompt="Once upon a time", max_tokens=8, stream=True) if c.choices)
-    check("openai: completions as a stream", text == o.completions.create(model="x", prompt="Once upon a time", max_tokens=8).choices[0].text, text)
-    r = o.responses.create(model="x", input="Hello", instructions="Be brief.", max_output_tokens=12, reasoning={"effort": "none"})
+    text = "".join(c.choices[0].text for c in o.completions.create(model="x", prompt="Once upon a time", max_tokens=8, temperature=0, stream=True) if c.choices)
+    check("openai: completions as a stream", text == o.completions.create(model="x", prompt="Once upon a time", max_tokens=8, temperature=0).choices[0].text, text)
+    r = o.responses.create(model="x", input="Hello", instructions="Be brief.", max_output_tokens=60, temperature=0, reasoning={"effort": "none"})
     check("openai: a response", r.output_text and r.status in ("completed", "incomplete") and r.usage.output_tokens > 0, r)
-    with o.responses.stream(model="x", input="Hello", instructions="Be brief.", max_output_tokens=12, reasoning={"effort": "none"}) as stream:
+    with o.responses.stream(model="x", input="Hello", instructions="Be brief.", max_output_tokens=60, temperature=0, reasoning={"effort": "none"}) as stream:
         text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         check("openai: a streamed response", text == stream.get_final_response().output_text == r.output_text, text)
     tool = {"type": "function", "strict": True, **TOOL}
@@ -140,6 +141,7 @@ def abort():
 def anthropic_messages():
     r = a.messages.create(model="x", max_tokens=24, system="Be brief.", messages=HELLO, extra_body={"temperature": 0})
     text = r.content[0].text
+    check("anthropic: a request's id", r._request_id and r._request_id in r.id, r._request_id)
     check("anthropic: a message", text and r.stop_reason in ("end_turn", "max_tokens") and r.usage.output_tokens > 0, r)
     with a.messages.stream(model="x", max_tokens=24, system="Be brief.", messages=HELLO, extra_body={"temperature": 0}) as stream:
         streamed = "".join(stream.text_stream)
@@ -160,6 +162,27 @@ def anthropic_messages():
     check("anthropic: a streamed call", final.stop_reason == "tool_use", final)
     raises("anthropic: a wrong key", anthropic.AuthenticationError, lambda: anthropic.Anthropic(base_url=url, api_key="wrong", max_retries=0).messages.create(model="x", max_tokens=1, messages=HELLO))
     raises("anthropic: a wrong role", anthropic.BadRequestError, lambda: a.messages.create(model="x", max_tokens=1, messages=[{"role": "king", "content": "x"}]))
+
+
+def strict_types():
+    """The libraries take anything; held strictly against their own types, nothing may be missing or null that is not declared so."""
+    chat, messages = {"model": "x", "messages": HELLO, "max_tokens": 24}, {"model": "x", "messages": HELLO, "max_tokens": 24}
+    nulls = {k: None for k in ("tools", "tool_choice", "parallel_tool_calls", "metadata", "text", "reasoning", "instructions")}
+    whole = [("/v1/chat/completions", {**chat, "logprobs": True, "top_logprobs": 2, "n": 2}, openai.types.chat.ChatCompletion),
+             ("/v1/completions", {"model": "x", "prompt": "Once", "logprobs": 0}, openai.types.Completion),
+             ("/v1/responses", {"model": "x", "input": "Hello", "max_output_tokens": 24, **nulls}, openai.types.responses.Response),
+             ("/v1/messages", {**messages, "thinking": {"type": "enabled", "budget_tokens": 1024}}, anthropic.types.Message)]
+    streams = [("/v1/chat/completions", {**chat, "stream_options": {"include_usage": True}}, openai.types.chat.ChatCompletionChunk),
+               ("/v1/responses", {"model": "x", "input": "Hello", "max_output_tokens": 24}, openai.types.responses.ResponseStreamEvent),
+               ("/v1/messages", messages, anthropic.types.RawMessageStreamEvent)]
+    for stream, cases in ((False, whole), (True, streams)):
+        for path, body, kind in cases:
+            text = httpx.post(f"{url}{path}", json={**body, "stream": stream}, headers={"Authorization": f"Bearer {key}"}, timeout=60).text
+            events = [line[6:] for line in text.split("\n") if line.startswith("data: {") and '"type": "ping"' not in line] if stream else [text]
+            adapter = TypeAdapter(kind)
+            for event in events:
+                adapter.validate_json(event, strict=True)
+            check(f"strict types: {path}{' as a stream' if stream else ''}", events)
 
 
 def langchain():
@@ -195,7 +218,7 @@ def shapes():
     check("tokenize and back", ids and back.get("content") == "Once upon", back)
 
 
-for part in (openai_chat, openai_tools, openai_schema, openai_others, openai_errors, abort, anthropic_messages, langchain, shapes):
+for part in (openai_chat, openai_tools, openai_schema, openai_others, openai_errors, abort, anthropic_messages, strict_types, langchain, shapes):
     attempt(part.__name__, part)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)
