@@ -393,12 +393,26 @@ static void test_refusals(void **state)
     alula_batch_free(b);
 }
 
+/* What is asked before a session is made covers its keys and values, and grows by them alone. */
+static void test_bytes(void **state)
+{
+    (void)state;
+    const struct config *c = model_config(engine->model);
+    size_t some = alula_session_bytes(engine, 1000, 0), more = alula_session_bytes(engine, 2000, 0);
+    int n_full = 0;
+    for (int i = 0; i < c->n_layers; i++) n_full += c->layer_types[i] == LAYER_FULL_ATTENTION;
+    size_t kv = 1000 * (size_t)n_full * 2 * (size_t)(c->n_kv_heads * c->head_dim) * 2; /* at 2 bytes or more */
+    assert_true(more - some >= kv && more - some <= 4 * kv);
+    assert_true(alula_session_bytes(engine, 1000, 3) > some);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equal_to_alone),
         cmocka_unit_test(test_equal_to_alone_packed),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, open_engine, close_engine);
 }
