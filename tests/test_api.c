@@ -502,6 +502,17 @@ static void a_cut_response_is_incomplete(void **state)
     assert_string_equal(json_string_value(json_object_get(item, "status")), "incomplete");
     json_decref(v);
     talk_free(&t);
+    /* So is the item at which an error broke off. */
+    const struct alula_error error = {.code = ALULA_BUSY, .message = "too late"};
+    talk_begin(&t, &dialect_responses, "{\"stream\": true, \"input\": \"Hi\"}");
+    tell(&t, (struct reply_event){.kind = REPLY_CONTENT, .text = "a"});
+    tell(&t, (struct reply_event){.kind = REPLY_ERROR, .status = 504, .error = &error});
+    v = event_at(&t, 3);
+    assert_string_equal(json_string_value(json_object_get(v, "type")), "response.failed");
+    item = json_array_get(json_object_get(json_object_get(v, "response"), "output"), 0);
+    assert_string_equal(json_string_value(json_object_get(item, "status")), "incomplete");
+    json_decref(v);
+    talk_free(&t);
 }
 
 int main(void)

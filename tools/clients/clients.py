@@ -164,6 +164,27 @@ def anthropic_messages():
     raises("anthropic: a wrong role", anthropic.BadRequestError, lambda: a.messages.create(model="x", max_tokens=1, messages=[{"role": "king", "content": "x"}]))
 
 
+def agents():
+    """Ten turns of calls and results: each prompt begins with all that was read and said before, and none of it is read again."""
+    talk, told, reread = [{"role": "user", "content": "Go to work."}], 0, []
+    for turn in range(10):
+        r = o.chat.completions.create(model="x", messages=talk, tools=[{"type": "function", "function": TOOL}], tool_choice="required", max_tokens=300, seed=turn)
+        reread.append(told - r.usage.prompt_tokens_details.cached_tokens)
+        told = r.usage.total_tokens
+        talk.append(r.choices[0].message.model_dump(exclude_none=True))
+        talk += [{"role": "tool", "tool_call_id": call.id, "content": f"sunny {turn}"} for call in r.choices[0].message.tool_calls]
+    check("openai: an agent's turns are read once", all(n <= 0 for n in reread), reread)
+    tool = {"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}
+    talk, told, reread = [{"role": "user", "content": "To work, then."}], 0, []
+    for turn in range(10):
+        r = a.messages.create(model="x", max_tokens=300, messages=talk, tools=[tool], tool_choice={"type": "any"}, thinking={"type": "enabled", "budget_tokens": 1024})
+        reread.append(told - r.usage.cache_read_input_tokens)
+        told = r.usage.input_tokens + r.usage.cache_read_input_tokens + r.usage.output_tokens
+        results = [{"type": "tool_result", "tool_use_id": b.id, "content": f"sunny {turn}"} for b in r.content if b.type == "tool_use"]
+        talk += [{"role": "assistant", "content": r.content}, {"role": "user", "content": results}]
+    check("anthropic: an agent's turns are read once", all(n <= 0 for n in reread), reread)
+
+
 def strict_types():
     """The libraries take anything; held strictly against their own types, nothing may be missing or null that is not declared so."""
     chat, messages = {"model": "x", "messages": HELLO, "max_tokens": 24}, {"model": "x", "messages": HELLO, "max_tokens": 24}
@@ -218,7 +239,7 @@ def shapes():
     check("tokenize and back", ids and back.get("content") == "Once upon", back)
 
 
-for part in (openai_chat, openai_tools, openai_schema, openai_others, openai_errors, abort, anthropic_messages, strict_types, langchain, shapes):
+for part in (openai_chat, openai_tools, openai_schema, openai_others, openai_errors, abort, anthropic_messages, agents, strict_types, langchain, shapes):
     attempt(part.__name__, part)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)
