@@ -158,10 +158,11 @@ static void expect(const struct server *s, int status, const char *line, const c
 
 #define CHAT  "POST /v1/chat/completions"
 #define SHORT "{\"max_tokens\": 4, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"
-#define LONG(stream)                                                                                         \
-    "{\"stream\": " stream                                                                                   \
-    ", \"max_tokens\": 1900, \"depth\": 0, \"temperature\": 1, \"seed\": 3, \"logit_bias\": {\"2039\": "     \
-    "-100, \"2041\": -100}, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"
+#define TOKENS(n, stream)                                                                                    \
+    "{\"stream\": " stream ", \"max_tokens\": " #n                                                           \
+    ", \"depth\": 0, \"temperature\": 1, \"seed\": 3, \"logit_bias\": "                                      \
+    "{\"2039\": -100, \"2041\": -100}, \"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"
+#define LONG(stream) TOKENS(1900, stream)
 
 /* ---- what is there, and what is not ------------------------------------------------------------------------------------------ */
 
@@ -419,7 +420,7 @@ static void streams_come_whole(void **state)
     struct server s;
     struct buf reply = {0};
     server_open(&s, (struct setting){0});
-    assert_int_equal(ask(&s, CHAT, "", LONG("true"), &reply), 200);
+    assert_int_equal(ask(&s, CHAT, "", TOKENS(200, "true"), &reply), 200);
     assert_non_null(strstr(reply.data, "Content-Type: text/event-stream"));
     assert_non_null(strstr(reply.data, "data: [DONE]"));
     int chunks = 0;

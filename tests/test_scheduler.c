@@ -319,7 +319,12 @@ static void a_slow_reader_pauses_his_own_answer(void **state)
     struct client slow;
     struct scheduler_stats t;
     struct scheduler *s = open_scheduler(options());
-    submit(s, &slow, LONG_ANSWER(1900));
+    /* long chunks, so that few tokens are many bytes */
+    submit(s, &slow,
+           "{\"stream\": true, \"depth\": 0, \"max_tokens\": 400, \"logprobs\": true, \"top_logprobs\": 20, "
+           "\"logit_bias\": {\"2039\": -100, \"2041\": -100}, \"messages\": [{\"role\": \"user\", "
+           "\"content\": \"Say "
+           "cat.\"}]}");
     do {
         pause_shortly();
         scheduler_describe(s, &t);

@@ -345,7 +345,7 @@ static void on_completed(void *arg, struct MHD_Connection *c, void **state,
     *state = NULL;
 }
 
-static void on_log(void *arg, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void on_log(void *arg, const char *fmt, va_list ap)
 {
     char text[512];
     (void)arg;
