@@ -7,7 +7,9 @@
 #include "decode/prefix_cache.h"
 #include "tests/support.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct cache_rig {
     struct alula_engine *engine;
@@ -116,6 +118,26 @@ static inline void rig_assert_same_answer(struct alula_session *a, struct alula_
         assert_int_equal(x.finish, y.finish);
         assert_string_equal(x.text, y.text);
     }
+}
+
+/* ---- files ----------------------------------------------------------------------------------------------- */
+
+static inline const char *fresh_dir(void)
+{
+    static char path[4][256];
+    static int n;
+    char *p = path[n % 4];
+    snprintf(p, sizeof path[0], "%s/cache-%d", scratch_dir(), n++);
+    assert_int_equal(mkdir(p, 0700), 0);
+    return p;
+}
+
+static inline struct blob *blob_of(size_t n, unsigned factor, atomic_size_t *used)
+{
+    struct blob *b = blob_new(n, used);
+    assert_non_null(b);
+    for (size_t i = 0; i < n; i++) b->bytes[i] = (unsigned char)(i * factor >> 3);
+    return b;
 }
 
 /* ---- the tree looked at from outside ---------------------------------------------------------------------- */
