@@ -1,13 +1,12 @@
 /* grammar_tools.c - the markup of tool calls. Must not know how values of parameters are written (schema_call.c). */
 #include "text/grammar_tools.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "text/schema.h"
 
-enum { TOOLS_MAX = 1000, NAME_BYTES_MAX = 256 };
+enum { TOOLS_MAX = 1000 };
 
 int32_t grammar_tag(struct grammar *g, const struct tokenizer *t, const char *tag, int32_t next)
 {
@@ -19,15 +18,12 @@ int32_t grammar_tag(struct grammar *g, const struct tokenizer *t, const char *ta
 static bool check_name(const char *name, size_t i, struct alula_error *e)
 {
     if (!name) return err_set(e, ALULA_FORMAT, "tool %zu has no name", i);
-    size_t n = strlen(name);
-    if (n > 0 && n <= NAME_BYTES_MAX && !strpbrk(name, "<>\n") && !isspace((unsigned char)name[0]) &&
-        !isspace((unsigned char)name[n - 1]))
-        return true;
+    if (schema_is_name(name)) return true;
     return err_set(
         e, ALULA_FORMAT,
         "tool %zu is called \"%.60s\", expected 1 to %d bytes without <, > or line breaks, and no white "
         "space at the ends",
-        i, name, NAME_BYTES_MAX);
+        i, name, SCHEMA_NAME_BYTES);
 }
 
 /* NAME and what follows it, up to and with </function> LF. */

@@ -32,6 +32,10 @@ void schema_reader_free(struct schema_reader *r);
 /* The rule of JSON that fits a part of root (or root itself), at a JSON pointer such as "" or "/properties/a"; 0 after
  * failure. It is defined by schema_reader_finish. */
 int schema_rule(struct schema_reader *r, const json_t *schema, const char *pointer);
+/* Whether the reader of calls takes this for the name of a tool or a parameter: without <, > and line breaks, and without
+ * white space at its ends. */
+#define SCHEMA_NAME_BYTES 256
+bool schema_is_name(const char *s);
 /* The parameters of a tool call by their schema, tag by tag, then next. Strings stand as they are, all else is JSON; further
  * parameters than those of properties and required are not written. Dead after failure. */
 int32_t schema_call(struct schema_reader *r, const json_t *parameters, int32_t next);

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "text/schema_parts.h"
 
-enum { LEAVES_MAX = 64, DEPTH_MAX = 16, NAME_BYTES_MAX = 256 };
+enum { LEAVES_MAX = 64, DEPTH_MAX = 16 };
 
 /* What a parameter may be: alternatives without alternatives. */
 struct leaves {
@@ -148,10 +148,10 @@ static int32_t read_value(struct schema_reader *r, const json_t *schema, const c
     return all;
 }
 
-static bool is_name(const char *s)
+bool schema_is_name(const char *s)
 {
     size_t n = strlen(s);
-    return n > 0 && n <= NAME_BYTES_MAX && !strpbrk(s, "<>\n") && !isspace((unsigned char)s[0]) &&
+    return n > 0 && n <= SCHEMA_NAME_BYTES && !strpbrk(s, "<>\n") && !isspace((unsigned char)s[0]) &&
            !isspace((unsigned char)s[n - 1]);
 }
 
@@ -159,12 +159,12 @@ static bool is_name(const char *s)
 static int32_t read_parameter(struct schema_reader *r, const struct schema_property *p, int32_t next)
 {
     struct grammar *g = r->g;
-    if (!is_name(p->name))
+    if (!schema_is_name(p->name))
         return schema_refuse(
             r, ALULA_UNSUPPORTED, "properties",
             "\"%.60s\" is no name for a parameter: 1 to %d bytes without <, > or line breaks, and "
             "no white space at its ends",
-            p->name, NAME_BYTES_MAX);
+            p->name, SCHEMA_NAME_BYTES);
     const char *outer = r->pointer;
     char pointer[400];
     snprintf(pointer, sizeof pointer, "%.200s/properties/%.180s", outer, p->name);

@@ -207,8 +207,8 @@ static uint32_t typical_count(const struct token_masks *m, int32_t loop, uint32_
     return count;
 }
 
-/* The stack that stands for all with the same calls and, as far as the next token can tell, the same counts. down to
- * `stop`, which is replaced. -1: no room. */
+/* The stack that stands for all with the same calls and, as far as the next token can tell, the same counts; from frame
+ * `stop` down (-1: none) replaced by another. -1: no room. */
 static int32_t typical_frame(struct token_masks *m, int32_t frame, int32_t stop, int32_t replacement)
 {
     if (frame == stop) return replacement;
@@ -297,9 +297,10 @@ static int only_byte(const struct token_masks *m, int32_t place)
     return q->ends ? -1 : byte;
 }
 
-/* The first token of the only way that there is, if the tokenizer would begin it so whatever comes after: its piece is
- * complete. -1: there are several ways, or it cannot be known; PLACE_FULL - 1: full. */
 enum { WAY_OPEN = -1, WAY_FULL = -2 };
+
+/* The first token of the only way that there is, if the tokenizer would begin it so whatever comes after: its piece is
+ * complete. WAY_OPEN: there are several ways, or it cannot be known. */
 static int32_t only_token(struct token_masks *m, int32_t place)
 {
     char run[RUN_MAX];
