@@ -8,7 +8,7 @@
 
 #include "forge/forge.h"
 
-#define N 96
+#define N 200 /* beyond a block of keys, a tile of queries, the rows that the delta rule takes at once */
 
 static char artifact[4096];
 static json_t *json;
