@@ -200,8 +200,9 @@ void linear_prepare(struct forward *f, const float *x, int n, int cols);
 void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end,
                  struct mat_at next, const float *x, size_t ldx, const struct q8 *x8, size_t ldx8, int n,
                  float *y, size_t ldy);
-/* Threads take whole cache lines of the output: blocks of so many rows. */
-#define ROWS_UNIT 16
+/* Threads take blocks of so many rows: whole cache lines of the output, and two steps of the widest kernel, which fetches
+ * as far ahead. */
+#define ROWS_UNIT 32
 static inline int row_blocks(const struct matrix *w) { return ((int)w->rows + ROWS_UNIT - 1) / ROWS_UNIT; }
 /* Inside a job: rows x [n][ldx] as int8, [q8_count(cols)][n] from `out` on. */
 void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out);

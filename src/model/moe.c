@@ -5,7 +5,8 @@
  * own order all the same: experts by descending probability (equal ones by number), the shared one last. */
 #include "model/model_internal.h"
 
-#define TAKEN (-1.0f) /* no probability */
+#define TAKEN       (-1.0f) /* no probability */
+#define OUTPUT_ROWS 64      /* of all experts, that a thread takes at least: they are short */
 
 struct moe_work {
     const struct forward *f;
@@ -208,9 +209,9 @@ static void output_job(void *arg, int thread, int n_threads)
     bool more = pool_take(&work->blocks, n_threads, &begin, &end);
     while (more) {
         more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
-        int last = end * ROWS_UNIT;
-        output_rows(work, begin * ROWS_UNIT, last < hidden ? last : hidden,
-                    more ? next_begin * ROWS_UNIT : -1, thread);
+        int last = end * OUTPUT_ROWS;
+        output_rows(work, begin * OUTPUT_ROWS, last < hidden ? last : hidden,
+                    more ? next_begin * OUTPUT_ROWS : -1, thread);
         begin = next_begin;
         end = next_end;
     }
@@ -253,7 +254,7 @@ void moe_run(struct forward *f, int layer)
         else
             forward_job(f, quantize_job, &work);
     }
-    work.blocks = (struct pool_queue){.n = row_blocks(f->groups[0].down)};
+    work.blocks = (struct pool_queue){.n = (f->model->config->hidden + OUTPUT_ROWS - 1) / OUTPUT_ROWS};
     forward_job(f, output_job, &work);
     forward_tell(f, "moe", layer, f->out, f->model->config->hidden);
 }
