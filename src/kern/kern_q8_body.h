@@ -6,7 +6,7 @@
  * the rows in registers. Measured on Zen 4, AVX-512, four bits, one thread of a shared machine, GB/s (95th of
  * 100) with 1, 2, 4, 8 activation rows:
  *
- *     in a cache    in place  32  27  20  12     packed  52  42  26  13
+ *     in a cache    in place  36  29  21  12     packed  52  42  26  13
  *     from memory   in place  27  25  19  11     packed  24  25  23  10     plain read 26 to 30
  *
  * One row, which is what most experts see even in a verify batch, already runs at about the speed of reading;
