@@ -293,7 +293,8 @@ static void write_item(const struct reply *r, int at, bool done, struct buf *out
     const struct reply_part *part = &c->parts[at];
     const struct buf *all = part->kind == REPLY_CONTENT ? &c->content : &c->reasoning;
     bool last = at == c->n_parts - 1 && part->kind != REPLY_CALL,
-         cut = last && (c->finish == REPLY_LENGTH || c->finish == REPLY_RUNNING); /* at the limit, by an error */
+         cut = last &&
+               (c->finish == REPLY_LENGTH || c->finish == REPLY_RUNNING); /* at the limit, by an error */
     const char *status = !done ? "in_progress" : cut ? "incomplete" : "completed";
     buf_str(out, "{\"id\": ");
     write_item_id(r, part->kind, at, out);
