@@ -144,6 +144,12 @@ static void plans_have_the_published_sizes(void **state)
     size_t bytes;
     assert_ok(synth_bytes(&bytes, &c, &e), e);
     assert_int_equal(bytes, s->map_bytes);
+    /* The doctor reckons with a plan's experts, whose weights lie nowhere. */
+    struct synth *plan;
+    assert_ok(synth_plan(&plan, &c, &e), e);
+    assert_float_equal(bench_trunk_bytes(&plan->weights, 2, 7), bench_trunk_bytes(&s->weights, 2, 7), 0);
+    assert_float_equal(bench_draft_bytes(&plan->weights, 64), bench_draft_bytes(&s->weights, 64), 0);
+    synth_free(plan);
     synth_free(s);
     static const struct {
         enum synth_shape shape;

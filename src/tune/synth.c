@@ -111,11 +111,11 @@ static struct matrix *stack(struct maker *k, int n, int rows, int cols, double g
     struct matrix whole = random_matrix(k, n * rows, cols, gain);
     struct matrix *each = arena_array(&k->s->weights.arena, (size_t)n, sizeof *each);
     if (!each) k->failed = true;
-    if (!each || !whole.data) return each;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; each && i < n; i++) {
         size_t row = (size_t)i * (size_t)rows, scale = row * (size_t)(cols / GROUP) * 2;
         each[i] = whole;
         each[i].rows = (uint32_t)rows;
+        if (!whole.data) continue; /* a plan: shapes alone */
         each[i].data = (const unsigned char *)whole.data + row * matrix_row_bytes(&whole);
         each[i].scales = (const unsigned char *)whole.scales + scale;
         each[i].biases = (const unsigned char *)whole.biases + scale;
