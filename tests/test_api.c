@@ -362,7 +362,7 @@ static void responses_become_a_conversation(void **state)
         "{\"role\": \"assistant\", \"content\": \"I look\", \"reasoning_content\": \"hm\", \"tool_calls\": ["
         "{\"id\": \"c1\", \"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": \"{}\"}},"
         "{\"id\": \"c2\", \"type\": \"function\", \"function\": {\"name\": \"g\", \"arguments\": \"{}\"}}]},"
-        "{\"role\": \"tool\", \"content\": \"one\"}, {\"role\": \"system\", \"content\": \"x\"}]");
+        "{\"role\": \"tool\", \"content\": \"one\"}, {\"role\": \"user\", \"content\": \"x\"}]");
     assert_true(json_is_true(json_object_get(r.conversation, "enable_thinking")));
     assert_json(json_object_get(r.grammar, "choice"), "{\"name\": \"f\"}");
     assert_int_equal(r.max_tokens, 5);

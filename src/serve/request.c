@@ -297,6 +297,7 @@ static bool append_message(struct request *r, json_t *message, const char *where
     if (system && json_array_size(list) == 1 &&
         strcmp(json_string_value(json_object_get(first, "role")), "system") == 0)
         return join_system(first, message, e);
+    if (system && first) known = "user";
     return (json_object_set_new(message, "role", json_string(known)) == 0 &&
             json_array_append(list, message) == 0) ||
            request_no_memory(e);

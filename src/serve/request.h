@@ -85,7 +85,8 @@ bool request_offer_tools(struct request *r, json_t *tools, enum tool_choice choi
 bool request_constrain(struct request *r, json_t *spec, struct alula_error *e);
 
 /* Appends a message (an object that the request may keep; taken) to the conversation. System messages at the beginning
- * become one, since templates know but one; "developer" counts as "system", "function" as "tool". */
+ * become one, since templates know but one, and a later one is put as the user's; "developer" counts as "system",
+ * "function" as "tool". */
 bool request_add_message(struct request *r, json_t *message, const char *where, struct alula_error *e);
 /* The list under `key`, each entry made anew by `make` (which sets an error and returns NULL if it cannot; where is
  * "KEY[3]"); an empty list if there is none. A new reference, NULL on error. */
