@@ -1,5 +1,5 @@
 #!/bin/sh
-# From two bundled folders to a faster answer: probe, forge, inspect, then one prompt answered by plain decoding and
+# From two bundled folders to a faster answer: probe, forge, inspect, tune, then one prompt answered by plain decoding and
 # with one, two and three tokens drafted ahead. Fails unless the four answers are the same. Usage: demo.sh BUILD/alula
 set -eu
 alula=$1
@@ -35,7 +35,10 @@ show forge --trunk models/tiny-trunk --mtp models/tiny-donor --out "$work/tiny-m
 step '3. What came out?'
 show inspect "$work/tiny-mtp"
 
-step '4. One prompt, plain and with tokens drafted ahead'
+step '4. What does drafting gain on this machine?'
+show tune "$work/tiny-mtp" --threads 1 --rounds 3 -n 32 --force --no-save
+
+step '5. One prompt, plain and with tokens drafted ahead'
 show run "$work/tiny-mtp" -p "$prompt" --depth 3
 round=0
 while [ $((round += 1)) -le $rounds ]; do # interleaved, so that a busy moment of the machine hits every depth alike
