@@ -221,7 +221,9 @@ static void check(const struct live *l, bool ended)
     assert_memory_equal(a->tokens, want->tokens, (size_t)a->n * sizeof *a->tokens);
     assert_memory_equal(a->text, want->text, a->len);
     assert_same_logprobs(a->logprobs[0], want->logprobs[0], a->n * l->request->o.logprobs);
-    if (l->request->o.score_prompt) assert_same_logprobs(a->read[0], want->read[0], a->n_read * LOGPROBS);
+    /* A step that fails on the first token tells nothing of the end of the prompt that it read; alone that end is longer. */
+    int n_read = want->failed && want->n_read < a->n_read ? want->n_read : a->n_read;
+    if (l->request->o.score_prompt) assert_same_logprobs(a->read[0], want->read[0], n_read * LOGPROBS);
     if (!ended) return;
     assert_int_equal(a->failed, want->failed);
     assert_int_equal(a->n, want->n);

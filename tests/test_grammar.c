@@ -205,12 +205,16 @@ static void test_drawn_texts(void **state)
 #define CALL(name, parameters) "\n<function=" name ">\n" parameters "</function>\n"
 #define PARAMETER(key, value)  "<parameter=" key ">\n" value "\n</parameter>\n"
 
-static const char two_tools[] =
-    TOOLS(TOOL("add", "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":["
-                      "\"integer\",\"null\"]}},\"required\":[\"a\"]}") "," TOOL(
-        "say", "{\"type\":\"object\",\"properties\":{\"text\":{\"type\":\"string\"},\"how\":{\"enum\":["
-               "\"loud\",\"low\"]},\"more\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"string\"}}"
-               "}},\"required\":[\"text\"]}"));
+static const char two_tools[] = TOOLS(TOOL(
+    "add",
+    "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":["
+    "\"integer\",\"null\"]}},\"required\":[\"a\"]}") "," TOOL("say",
+                                                              "{\"type\":\"object\",\"properties\":{\"text\":"
+                                                              "{\"type\":\"string\"},\"how\":{\"enum\":["
+                                                              "\"loud\",\"low\"]},\"more\":{\"type\":"
+                                                              "\"object\",\"properties\":{\"x\":{\"type\":"
+                                                              "\"string\"}}"
+                                                              "}},\"required\":[\"text\"]}"));
 
 /* Steps over an added token. */
 static int32_t over(struct reader *r, int32_t at, const char *tag)
@@ -513,7 +517,9 @@ static void test_depth_ends(void **state)
     repeat(&text, "}", levels);
     assert_int_equal(reader_read(&r, text.data, text.len, &ends), text.len);
     assert_true(ends);
-    assert_non_null(json_parse(text.data, text.len, 64, "the text", &e));
+    json_t *nested = json_parse(text.data, text.len, 64, "the text", &e);
+    assert_ok(nested != NULL, e);
+    json_decref(nested);
     buf_free(&text);
     reader_close(&r);
 }
