@@ -13,6 +13,7 @@
 #include "model/model_internal.h"
 #include "tests/support.h"
 #include "tune/load.h"
+#include "tune/frequent.h"
 #include "tune/record.h"
 #include "tune/tune.h"
 
@@ -249,6 +250,61 @@ static void record_round_trip(void **arg)
     save(state, &donor, 7);
     assert_true(find(state, &donor, &r));
     assert_int_equal(r.verdict, TUNE_COLLAPSED);
+}
+
+/* Most frequent first, the lowest id among equals, given in ascending order. */
+static void frequent_ids_are_counted(void **arg)
+{
+    (void)arg;
+    static const int32_t text[] = {7, 3, 7, 9, 3, 7, 1, 9};
+    struct alula_error e;
+    int32_t *ids;
+    int n;
+    assert_ok(frequent_ids(text, 8, 10, 2, &ids, &n, &e), e);
+    assert_true(n == 2 && ids[0] == 3 && ids[1] == 7);
+    mem_free(ids);
+    assert_ok(frequent_ids(text, 8, 10, 9, &ids, &n, &e), e);
+    assert_true(n == 4 && ids[0] == 1 && ids[3] == 9);
+    mem_free(ids);
+    assert_false(frequent_ids(text, 0, 10, 2, &ids, &n, &e));
+    assert_int_equal(e.code, ALULA_FORMAT);
+}
+
+/* The ids of a text are recorded one by one; a list that does not fit its number is reported. */
+static void ids_of_a_text_are_recorded(void **arg)
+{
+    (void)arg;
+    static const int32_t ids[] = {2, 30, 400};
+    char state[4096], path[4200];
+    struct alula_error e;
+    struct tune_record found;
+    struct tune_key k = key_of("models/tiny-donor", 2);
+    struct tune_result r = made_result(0);
+    bool there;
+    snprintf(state, sizeof state, "%s", folder("text-ids"));
+    r.settings.n_trimmed = 1;
+    r.settings.trim_sizes[0] = 3;
+    r.settings.trim_ids[0] = ids;
+    r.n_trims = 2;
+    r.trim = 1;
+    r.trims[0] = r.trims[1] = r.rows[2];
+    json_t *payload = tune_to_json(&r, "some/model", k.cpu);
+    assert_ok(tune_record_save(state, &k, payload, &e), e);
+    json_decref(payload);
+    assert_true(find(state, &k, &found));
+    assert_int_equal(found.draft_vocab, 3);
+    assert_memory_equal(found.draft_ids, ids, sizeof ids);
+    tune_record_free(&found);
+
+    snprintf(path, sizeof path, "%s/%s", state, TUNE_RECORD_FILE);
+    json_t *root = json_parse_file(path, 1 << 20, 16, &e), *records = json_object_get(root, "records");
+    assert_ok(root != NULL, e);
+    payload = json_object_get(json_object_get(records, k.key), "payload");
+    json_array_remove(json_object_get(json_object_get(payload, "draft_vocab"), "list"), 0);
+    assert_int_equal(json_dump_file(root, path, 0), 0);
+    json_decref(root);
+    assert_false(tune_record_find(state, &k, &found, &there, &e));
+    assert_non_null(strstr(e.message, "\"list\""));
 }
 
 /* The part of the vocabulary that won, with what it covers; none where the whole did. */
@@ -694,6 +750,8 @@ int main(void)
         cmocka_unit_test(few_drafts_say_little),
         cmocka_unit_test(record_round_trip),
         cmocka_unit_test(the_draft_vocabulary_is_recorded),
+        cmocka_unit_test(frequent_ids_are_counted),
+        cmocka_unit_test(ids_of_a_text_are_recorded),
         cmocka_unit_test(stale_records_are_ignored),
         cmocka_unit_test(damaged_records_are_reported),
         cmocka_unit_test(fingerprint_is_of_the_content),

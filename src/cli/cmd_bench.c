@@ -441,8 +441,9 @@ static bool bench_command(const void *options, char **args, int n_args, int *sta
     if (o->server) return bench_remote(o, e);
     if (o->api_key || o->rate > 0 || o->clients != defaults.clients || o->requests != defaults.requests ||
         o->prompt_words != defaults.prompt_words || o->max_tokens != defaults.max_tokens)
-        return err_set(e, ALULA_USAGE,
-                       "--api-key, --clients, --rate, --requests, --prompt-words and --max-tokens are for --server");
+        return err_set(
+            e, ALULA_USAGE,
+            "--api-key, --clients, --rate, --requests, --prompt-words and --max-tokens are for --server");
     if (o->synthetic < 0 && (o->layers || o->expert_overlap > 0))
         return err_set(e, ALULA_USAGE, "--layers and --expert-overlap are for --synthetic");
     return o->synthetic >= 0 ? bench_synthetic(o, e) : bench_folder(args[0], o, e);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/opt.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
@@ -353,7 +354,8 @@ static bool read_schema(const struct run_options *o, const struct alula_engine *
     buf_init(&schema, CLI_INPUT_MAX);
     bool ok = file_read(o->schema, CLI_INPUT_MAX, &schema, e) && ends_in_think(engine, ids, n, &thinks, e);
     if (ok) {
-        buf_fmt(&spec, "{\"type\": \"json_schema\", \"reasoning\": %s, \"schema\":\n", thinks ? "true" : "false");
+        buf_fmt(&spec, "{\"type\": \"json_schema\", \"reasoning\": %s, \"schema\":\n",
+                thinks ? "true" : "false");
         buf_add(&spec, schema.data, schema.len);
         buf_byte(&spec, '}');
     }
@@ -513,6 +515,7 @@ static bool run_here(struct run_options *o, const char *dir, const struct buf *t
     bool ok = alula_engine_open(&engine, dir, &eo, e) && check_context(o, engine, e) &&
               (text ? answer_once(o, engine, text, e) : chat(o, engine, e));
     alula_engine_close(engine);
+    mem_free((void *)(uintptr_t)eo.draft_ids);
     return ok;
 }
 

@@ -338,9 +338,11 @@ static bool start(struct running *r, const char *dir, struct alula_error *e)
     struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
     choose_name(r, dir);
     r->depth = userstate_heed(&eo, o->state, dir, o->threads);
-    return (!o->api_key_file || start_plan_key(o->api_key_file, &r->key, e)) &&
-           access_log_open(&r->log, o->log, o->log_json, e) && alula_engine_open(&r->engine, dir, &eo, e) &&
-           start_scheduler(r, dir, e) && start_http(r, e);
+    bool ok = (!o->api_key_file || start_plan_key(o->api_key_file, &r->key, e)) &&
+              access_log_open(&r->log, o->log, o->log_json, e) &&
+              alula_engine_open(&r->engine, dir, &eo, e) && start_scheduler(r, dir, e) && start_http(r, e);
+    mem_free((void *)(uintptr_t)eo.draft_ids);
+    return ok;
 }
 
 /* Requests end before connections, and those before what they stand on. Clients get a moment for their last bytes. */

@@ -5,9 +5,11 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/page.h"
 #include "cli/userstate.h"
+#include "tune/frequent.h"
 #include "tune/record.h"
 #include "tune/tune.h"
 
@@ -15,7 +17,7 @@ struct tune_cli {
     struct opt_shared shared;
     int depths, rounds, max_tokens, threads;
     bool json, no_save, force;
-    const char *plot, *state;
+    const char *plot, *state, *draft_text;
 };
 
 static const struct tune_cli defaults = {.shared = CLI_SHARED, .depths = 3, .rounds = 5, .max_tokens = 64};
@@ -59,6 +61,13 @@ static const struct opt table[] = {
      .offset = AT(state),
      .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula",
      .help = "Folder in which the verdict is remembered."},
+    {.name = "draft-text",
+     .arg = "FILE",
+     .type = OPT_STR,
+     .offset = AT(draft_text),
+     .help = "A text like those that you have the model write, past answers say: its most frequent ids, a "
+             "quarter of the "
+             "vocabulary at most, are tried as well as what drafts come from."},
     {.name = "no-save", .type = OPT_FLAG, .offset = AT(no_save), .help = "Do not remember the verdict."},
     {.name = "force",
      .type = OPT_FLAG,
@@ -86,7 +95,8 @@ static const char text_help[] =
     "deeper one is taken. A head of which at "
     "most 5 % of the first drafts are kept has collapsed and does not win.\n\n"
     "If the LM head is much of what a draft costs, drafts from the most frequent quarter "
-    "and eighth of the vocabulary are measured first, and one of them is used if it is "
+    "and eighth of the vocabulary are measured first, with --draft-text the ids of your own text too, and "
+    "one of them is used if it is "
     "faster by more than noise; the text stays the same.\n\n"
     "The verdict is remembered for this artifact, processor, number of threads "
     "and build. If no depth paid, 'run' "
@@ -120,9 +130,11 @@ static void show_trims(const struct tune_result *r, struct buf *out)
 {
     for (int i = 0; i < r->n_trims; i++) {
         const struct tune_row *row = &r->trims[i];
-        char label[16] = "all ids";
-        if (i) snprintf(label, sizeof label, "%d ids", tune_trim_ids(r, i));
-        buf_fmt(out, "  %-10s %6.1f tok/s", label, row->tok_s.mid);
+        char label[32] = "all ids";
+        if (i)
+            snprintf(label, sizeof label, "%d %s", tune_trim_ids(r, i),
+                     tune_trim_list(r, i) ? "of text" : "ids");
+        buf_fmt(out, "  %-13s %6.1f tok/s", label, row->tok_s.mid);
         if (i)
             buf_fmt(out, "   %.2fx (%.2f to %.2f)   cover %.1f%%  ", row->multiplier.mid, row->multiplier.low,
                     row->multiplier.high, 100 * (double)row->covered / (double)row->tokens);
@@ -231,7 +243,38 @@ static bool open_trimmed(struct tune_options *to, struct alula_engine **trimmed,
     return true;
 }
 
-static bool measure(const struct tune_cli *o, const char *dir, struct tune_result *r, struct alula_error *e)
+/* And once with the ids that a text has most of. */
+static bool open_counted(struct tune_options *to, struct alula_engine **trimmed, int32_t **ids,
+                         const struct alula_engine *engine, const char *dir, const char *text_file,
+                         struct alula_error *e)
+{
+    struct alula_engine_info info;
+    struct buf text;
+    int32_t *tokens = NULL;
+    size_t n;
+    int i = to->n_trimmed;
+    if (!text_file) return true;
+    alula_engine_describe(engine, &info);
+    buf_init(&text, CLI_INPUT_MAX);
+    bool ok = file_read(text_file, CLI_INPUT_MAX, &text, e) &&
+              (alula_tokenize(engine, text.data ? text.data : "", text.len, false, &tokens, &n, e) ||
+               err_context(e, "%s", text_file)) &&
+              (frequent_ids(tokens, n, info.vocab, info.vocab / 4, ids, &to->trim_sizes[i], e) ||
+               err_context(e, "%s", text_file));
+    alula_free(tokens);
+    buf_free(&text);
+    if (!ok) return false;
+    struct alula_engine_options eo = {.draft_ids = *ids, .n_draft_ids = to->trim_sizes[i]};
+    if (!alula_engine_open(&trimmed[i], dir, &eo, e)) return false;
+    to->trimmed[i] = trimmed[i];
+    to->trim_ids[i] = *ids;
+    to->n_trimmed++;
+    return true;
+}
+
+/* *ids: what a text gave, for the caller to free; r points to them. */
+static bool measure(const struct tune_cli *o, const char *dir, struct tune_result *r, int32_t **ids,
+                    struct alula_error *e)
 {
     struct alula_engine *engine, *trimmed[TUNE_TRIMS_MAX] = {NULL};
     struct watch w = {.begun = false};
@@ -245,7 +288,8 @@ static bool measure(const struct tune_cli *o, const char *dir, struct tune_resul
         .arg = &w,
     };
     if (!alula_engine_open(&engine, dir, NULL, e)) return false;
-    bool ok = open_trimmed(&to, trimmed, engine, dir, e) && tune_run(engine, &to, r, e);
+    bool ok = open_trimmed(&to, trimmed, engine, dir, e) &&
+              open_counted(&to, trimmed, ids, engine, dir, o->draft_text, e) && tune_run(engine, &to, r, e);
     if (w.begun) progress_end(&w.p);
     for (int i = 0; i < TUNE_TRIMS_MAX; i++) alula_engine_close(trimmed[i]);
     alula_engine_close(engine);
@@ -277,29 +321,37 @@ static void keep(const struct tune_cli *o, const struct tune_result *r, const st
         path_join(where, cap, dir, TUNE_RECORD_FILE, problem);
 }
 
-static bool tune_cli_run(const void *options, char **args, int n_args, int *status, struct alula_error *e)
+static bool report(const struct tune_cli *o, const char *model, const struct tune_result *r, int *status,
+                   struct alula_error *e)
 {
-    const struct tune_cli *o = options;
     struct tune_key key;
-    struct tune_result r;
-    (void)n_args;
-    if (!measure(o, args[0], &r, e) || !tune_key_make(&key, args[0], o->threads, e)) return false;
-    json_t *payload = tune_to_json(&r, args[0], key.cpu);
+    if (!tune_key_make(&key, model, o->threads, e)) return false;
+    json_t *payload = tune_to_json(r, model, key.cpu);
     if (!payload) return err_set(e, ALULA_NOMEM, "not enough memory for the result");
     struct alula_error problem;
     struct buf out = {0};
     char where[4200] = "";
-    keep(o, &r, &key, payload, where, sizeof where, &problem);
+    keep(o, r, &key, payload, where, sizeof where, &problem);
     const char *not_saved = problem.code ? problem.message : NULL;
     bool ok = true;
     if (o->json)
         ok = print_json(payload, not_saved, where, &key, &out, e);
     else
-        show(&r, not_saved, where, &out);
-    ok = ok && term_write_buf(&out, e) && draw(o->plot, &r, path_base(args[0]), e);
-    if (r.ruling.verdict == TUNE_NO_PLAIN_RESULT) *status = 1;
+        show(r, not_saved, where, &out);
+    ok = ok && term_write_buf(&out, e) && draw(o->plot, r, path_base(model), e);
+    if (r->ruling.verdict == TUNE_NO_PLAIN_RESULT) *status = 1;
     buf_free(&out);
     json_decref(payload);
+    return ok;
+}
+
+static bool tune_cli_run(const void *options, char **args, int n_args, int *status, struct alula_error *e)
+{
+    struct tune_result r;
+    int32_t *ids = NULL;
+    (void)n_args;
+    bool ok = measure(options, args[0], &r, &ids, e) && report(options, args[0], &r, status, e);
+    mem_free(ids);
     return ok;
 }
 

@@ -52,7 +52,12 @@ int userstate_heed(struct alula_engine_options *eo, const char *given, const cha
         return ALULA_DEPTH_AUTO;
     }
     log_at(LOG_INFO, "tune found %s", tune_verdict_name(t.verdict));
-    if (t.busy) return ALULA_DEPTH_AUTO;
-    eo->draft_vocab = t.depth ? t.draft_vocab : 0;
-    return t.depth ? ALULA_DEPTH_AUTO : 0;
+    if (t.busy || !t.depth) {
+        tune_record_free(&t);
+        return t.busy ? ALULA_DEPTH_AUTO : 0;
+    }
+    eo->draft_ids = t.draft_ids;
+    eo->n_draft_ids = t.draft_ids ? t.draft_vocab : 0;
+    eo->draft_vocab = t.draft_ids ? 0 : t.draft_vocab;
+    return ALULA_DEPTH_AUTO;
 }

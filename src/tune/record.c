@@ -135,13 +135,42 @@ static bool load(const char *state_dir, char *path, size_t cap, json_t **ret, st
     return ok;
 }
 
+void tune_record_free(struct tune_record *r)
+{
+    mem_free(r->draft_ids);
+    r->draft_ids = NULL;
+}
+
+static bool read_ids(const json_t *list, int n, int32_t **ret, struct alula_error *e)
+{
+    const json_t *id;
+    size_t i;
+    if (!json_is_array(list)) return true; /* the first ones */
+    int32_t *ids = mem_zalloc((size_t)n, sizeof *ids);
+    if (!ids) return err_set(e, ALULA_NOMEM, "no memory for %d ids", n);
+    bool ok = json_array_size(list) == (size_t)n;
+    if (ok) json_array_foreach(list, i, id)
+        {
+            ids[i] = (int32_t)json_integer_value(id);
+            if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+                json_integer_value(id) >= CONFIG_VOCAB_MAX)
+                ok = false;
+        }
+    if (ok)
+        *ret = ids;
+    else
+        mem_free(ids);
+    return ok || err_set(e, ALULA_FORMAT, "draft_vocab: \"list\" is no list of %d ids", n);
+}
+
 static bool read_trim(const json_t *trim, struct tune_record *ret, struct alula_error *e)
 {
     int64_t ids;
     if (!json_is_object(trim)) return true; /* none was tried */
     if (!json_get_int(trim, "ids", 0, CONFIG_VOCAB_MAX, &ids, "draft_vocab", e)) return false;
     ret->draft_vocab = (int)ids;
-    return !ids || (json_get_real(trim, "coverage", 0, 1, &ret->coverage, "draft_vocab", e) &&
+    return !ids || (read_ids(json_object_get(trim, "list"), (int)ids, &ret->draft_ids, e) &&
+                    json_get_real(trim, "coverage", 0, 1, &ret->coverage, "draft_vocab", e) &&
                     json_get_real(trim, "acceptance", 0, 1, &ret->acceptance, "draft_vocab", e) &&
                     json_get_real(trim, "acceptance_whole", 0, 1, &ret->acceptance_whole, "draft_vocab", e));
 }
@@ -166,7 +195,10 @@ static bool read_record(const json_t *record, struct tune_record *ret, struct al
             return false;
         r.depth = (int)depth;
     }
-    if (!read_trim(json_object_get(payload, "draft_vocab"), &r, e)) return false;
+    if (!read_trim(json_object_get(payload, "draft_vocab"), &r, e)) {
+        tune_record_free(&r);
+        return false;
+    }
     r.busy = json_is_true(json_object_get(json_object_get(payload, "diagnostics"), "busy"));
     snprintf(r.saved_at, sizeof r.saved_at, "%s", saved_at);
     *ret = r;

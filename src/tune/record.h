@@ -22,15 +22,18 @@ bool tune_key_make(struct tune_key *ret, const char *dir, int n_threads, struct 
 
 struct tune_record {
     enum tune_verdict verdict;
-    int depth;         /* of the winner; 0 if there is none */
-    double multiplier; /* of the winner; 0 */
-    int draft_vocab;   /* ids that drafts should come from, for alula_engine_options; 0 = all */
+    int depth;          /* of the winner; 0 if there is none */
+    double multiplier;  /* of the winner; 0 */
+    int draft_vocab;    /* ids that drafts should come from, for alula_engine_options; 0 = all */
+    int32_t *draft_ids; /* [draft_vocab] these, counted in a text; NULL = the first ones */
     double coverage, acceptance,
         acceptance_whole; /* with those, share of tokens that are among them and of first drafts
                                                     * kept; and kept with all. 0 if draft_vocab is 0 */
     bool busy;            /* measured by force on a busy machine: a loss may be the machine's */
     char saved_at[32];    /* "2026-11-24T08:00:00Z" */
 };
+/* What it points to; the struct is the caller's. */
+void tune_record_free(struct tune_record *r);
 /* *ret_found false, and no error, if nothing is recorded for the key. Errors: FORMAT if the file is damaged,
  * LIMIT, IO; the message names it. */
 bool tune_record_find(const char *state_dir, const struct tune_key *key, struct tune_record *ret,

@@ -10,11 +10,11 @@
 #define TUNE_NOISE_MAX  0.05
 #define TUNE_ROUNDS_MIN 3
 
-#define TUNE_TRIMS_MAX 2
+#define TUNE_TRIMS_MAX 3 /* two by merge rank, one by a text */
 /* Depth at which the vocabularies that drafts may come from are compared. */
 #define TUNE_TRIM_DEPTH 2
 
-/* Numbers of ids, the most frequent of the vocabulary, that drafting from might pay; none (0) if the LM head is too small
+/* Numbers of ids, merged first and so common ones, that drafting from might pay; none (0) if the LM head is too small
  * a share of a step of the head to be worth trimming. For alula_engine_options.draft_vocab. */
 int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX]);
 
@@ -27,8 +27,9 @@ struct tune_options {
     int n_threads;  /* 0 = the CPUs that this process may use */
     bool force;     /* measure and judge on a busy machine too */
     const struct alula_engine
-        *trimmed[TUNE_TRIMS_MAX];   /* [n_trimmed] the same model with a draft vocabulary */
-    int trim_sizes[TUNE_TRIMS_MAX]; /* what they were opened with */
+        *trimmed[TUNE_TRIMS_MAX];            /* [n_trimmed] the same model with a draft vocabulary */
+    int trim_sizes[TUNE_TRIMS_MAX];          /* what they were opened with */
+    const int32_t *trim_ids[TUNE_TRIMS_MAX]; /* [trim_sizes] a text's; NULL = the first ids */
     int n_trimmed;
     /* May be NULL. Answers done of answers in all; false ends with CANCELLED. WAITING: seconds waited of the
      * most. */
@@ -55,6 +56,12 @@ struct tune_result {
 static inline int tune_trim_ids(const struct tune_result *r, int i)
 {
     return i ? r->settings.trim_sizes[i - 1] : 0;
+}
+
+/* [tune_trim_ids] those ids if they are a text's, else NULL. */
+static inline const int32_t *tune_trim_list(const struct tune_result *r, int i)
+{
+    return i ? r->settings.trim_ids[i - 1] : NULL;
 }
 
 /* Decodes greedily a few bundled prompts, plain and at each depth, in interleaved rounds: each round has

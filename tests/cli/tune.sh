@@ -80,6 +80,10 @@ cp "$dir/new" "$state"
 [ "$(tokens)" = "$plain" ] || fail "another text from a part of the vocabulary"
 expect 0 inspect "$dir/copy"
 prints 'drafts come from 512 ids: 75.0 % of tokens'
+sed 's/"ids": 512,/"ids": 3, "list": [5, 60, 700],/' "$dir/new" >"$state"
+[ "$(tokens)" = "$plain" ] || fail "another text from the ids of a text"
+expect 0 inspect "$dir/copy"
+prints 'drafts come from 3 ids of a text: 75.0 % of tokens'
 
 # Damaged: said, not heeded, not overwritten.
 echo '{' >"$state"
@@ -97,6 +101,11 @@ cp "$dir/new" "$state"
 recorded no_mtp_depth_beat_ar false
 [ "$(depth)" = auto ] || fail "run heeded another build's record"
 
+# The most frequent ids of a text are tried as well.
+yes 'In the beginning God created the heaven and the earth.' | head -n 50 >"$dir/past.txt"
+expect 0 tune $model --force --no-save --rounds 3 -n 8 --depths 1 --json --draft-text "$dir/past.txt"
+cp "$dir/out" "$dir/json"
+is 'draft_vocab.candidates | map(attribute="of_text") | join(" ")' 'False False False True'
 refuse() { # STATUS TEXT ARG...
     status=$1 text=$2
     shift 2
@@ -106,6 +115,7 @@ refuse() { # STATUS TEXT ARG...
 refuse 2 'needs DIR'
 refuse 2 '--depths' $model --depths 8
 refuse 2 '--rounds' $model --rounds 2
+refuse 1 "$dir/nowhere.txt" $model --draft-text "$dir/nowhere.txt"
 refuse 1 'no MTP head' models/tiny-trunk
 refuse 1 "$dir/nowhere" "$dir/nowhere"
 refuse 1 "$dir/nowhere" $model --force --no-save --rounds 3 -n 8 --depths 1 --json --plot "$dir/nowhere/plot.svg"
