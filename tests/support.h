@@ -24,6 +24,18 @@
         }                                                                                                     \
     } while (0)
 
+/* Whether this is built for the thread sanitizer: some tests take too long there, or fork, which it does not bear. */
+#if defined(__has_feature)
+#define HAS(feature) __has_feature(feature)
+#else
+#define HAS(feature) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || HAS(thread_sanitizer)
+#define TSAN 1
+#else
+#define TSAN 0
+#endif
+
 /* "tests/data/NAME" relative to the repository's root, from which tests run. One of four rotating static buffers. */
 const char *data_path(const char *name);
 /* A fresh folder for this process, removed at exit. */

@@ -12,16 +12,6 @@
 _Static_assert(JINJA_TREE_MAX + JINJA_VALUES_MAX + JINJA_OUTPUT_MAX + JINJA_OUTPUT_MAX * 2 / 3 < (64 << 20),
                "over 64 MiB");
 
-#if defined(__has_feature)
-#define HAS(feature) __has_feature(feature)
-#else
-#define HAS(feature) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || HAS(thread_sanitizer)
-#define TSAN 1
-#else
-#define TSAN 0
-#endif
 #if TSAN || defined(__SANITIZE_ADDRESS__) || HAS(address_sanitizer)
 #define SANITIZED 1
 #endif
