@@ -153,8 +153,8 @@ static void test_schemas(void **state)
         "\"string\",\"pattern\":"
         "\"^[A-Z]{2}-\\\\d+$\"},{\"type\":\"string\",\"format\":\"uuid\"}],\"minItems\":3}",
         "{\"enum\":[\"small\",\"smart\",3,null,{\"a\":[1.5,\"\u00e4\"]}]}",
-        "{\"type\":\"object\",\"properties\":{\"k\":{\"type\":\"boolean\"}},\"additionalProperties\":{"
-        "\"type\":\"number\"}}",
+        ("{\"type\":\"object\",\"properties\":{\"k\":{\"type\":\"boolean\"}},\"additionalProperties\":{"
+         "\"type\":\"number\"}}"),
         "{}",
     };
     for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
