@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,6 +96,30 @@ static void test_map(void **state)
     file_unmap(&m);
     assert_null(m.data);
     unlink(path);
+}
+
+/* One value in the middle of a large file costs about that page and not the megabytes around it. */
+static void test_map_want(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    struct file_map m;
+    const size_t bytes = 32u << 20, page = (size_t)sysconf(_SC_PAGESIZE), n_pages = bytes / page;
+    static unsigned char there[8192];
+    const char *path = in_scratch("large");
+    assert_ok(file_write(path, "", 0, &e), e);
+    assert_int_equal(truncate(path, (off_t)bytes), 0);
+    assert_ok(file_map(&m, path, &e), e);
+    file_map_want(m.data + bytes / 2 + 5, 1);
+    assert_int_equal(m.data[bytes / 2 + 5], 0);
+    assert_true(n_pages <= sizeof there);
+    assert_int_equal(mincore((void *)(uintptr_t)m.data, m.len, there), 0);
+    size_t n = 0;
+    for (size_t i = 0; i < n_pages; i++) n += there[i] & 1;
+    assert_in_range(n, 1, 16);
+    file_map_want(m.data, m.len);
+    file_unmap(&m);
+    assert_int_equal(unlink(path), 0);
 }
 
 static void test_read(void **state)
@@ -378,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_map),
+        cmocka_unit_test(test_map_want),
         cmocka_unit_test(test_read),
         cmocka_unit_test(test_read_standard_input),
         cmocka_unit_test(test_write_is_whole_or_absent),

@@ -168,10 +168,7 @@ bool bind_finish(struct binder *b)
 
 /* ---- vectors --------------------------------------------------------------------------------- */
 
-static bool is_float(enum dtype t)
-{
-    return t == DT_F32 || t == DT_F16 || t == DT_BF16;
-}
+static bool is_float(enum dtype t) { return t == DT_F32 || t == DT_F16 || t == DT_BF16; }
 
 static bool shape_is(const struct tensor *t, int n_dims, uint64_t a, uint64_t b, uint64_t c)
 {
@@ -190,6 +187,7 @@ static void take_values(struct binder *b, struct vector *v, const struct tensor 
         fatal(b, ALULA_NOMEM, "%s: no memory for %s", b->cp->dir, t->name);
         return;
     }
+    file_map_want(t->data, t->n_bytes);
     values_to_f32(t->data, t->dtype, n, gain);
     v->add_one = norm && b->add_one;
     for (size_t i = 0; i < n; i++) {
@@ -338,8 +336,8 @@ static void take_packed(struct binder *b, struct matrix *m, const struct wanted 
         missing(b, w->at, w->module, scales ? ".biases" : ".scales");
         return;
     }
-    if (weight->dtype != DT_U32 || !front_is(weight, w->n_stack, w->rows, &words) ||
-        words > w->cols || words * 32 % w->cols != 0) {
+    if (weight->dtype != DT_U32 || !front_is(weight, w->n_stack, w->rows, &words) || words > w->cols ||
+        words * 32 % w->cols != 0) {
         expected_shape(w, w->cols, shape, sizeof shape);
         snprintf(expected, sizeof expected, "U32 codes of %s", shape);
         bad_shape(b, weight, expected);

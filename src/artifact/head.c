@@ -62,6 +62,7 @@ static bool fold_mean(const struct binder *b, const char *name, bool want_max, d
         (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16))
         return false;
     double sum = 0;
+    file_map_want(t->data, t->n_bytes);
     for (uint64_t i = 0; i < t->shape[0]; i++) sum += value_f32(t->data, t->dtype, i);
     double mean = sum / (double)t->shape[0];
     if (want_max ? mean > *extreme : mean < *extreme) *extreme = mean;

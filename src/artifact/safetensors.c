@@ -219,6 +219,7 @@ static bool read_file(struct st_file *f, struct alula_error *e)
     const char *text = (const char *)f->map.data + 8;
     if (len == 0 || text[0] != '{')
         return err_set(e, ALULA_FORMAT, "%s: the header does not begin with \"{\"", f->path);
+    file_map_want(text, (size_t)len);
     json_t *header = json_parse(text, (size_t)len, HEADER_DEPTH, f->path, e);
     if (!header) return false;
     bool ok = json_is_object(header) ? read_tensors(f, header, f->map.data + 8 + len, f->map.len - 8 - len, e)

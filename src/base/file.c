@@ -59,6 +59,12 @@ void file_map_forget(const void *p, size_t n)
     if (hi > lo) madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
 
+void file_map_want(const void *p, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), lo = (uintptr_t)p / page * page;
+    madvise((void *)lo, (uintptr_t)p + n - lo, MADV_WILLNEED);
+}
+
 /* Appends all of fd to b, asking for one byte more than max to tell a file at the limit from one above it. */
 static bool read_fd(int fd, size_t max, struct buf *b, const char *path, struct alula_error *e)
 {

@@ -15,6 +15,8 @@ void file_unmap(struct file_map *m);
 /* Lets the system take back the memory of whole pages inside [p, p+n) of a map; they are read again when
  * touched. */
 void file_map_forget(const void *p, size_t n);
+/* Asks for [p, p+n) of a map to be read, and for no more: whoever just touches a page has megabytes read around it. */
+void file_map_want(const void *p, size_t n);
 
 /* Reads a whole file into b (emptied first, empty on failure); more than max bytes is an error, 0 = b's own
  * ceiling. "-" is standard input. */
