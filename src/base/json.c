@@ -266,6 +266,15 @@ static const char *shown(const json_t *v, char *out, size_t cap)
     return out;
 }
 
+bool json_write_report(struct buf *b, json_t *root, struct alula_error *e)
+{
+    if (!root) return err_set(e, ALULA_NOMEM, "no memory for the report");
+    json_write(b, root, 2);
+    buf_byte(b, '\n');
+    json_decref(root);
+    return true;
+}
+
 static bool refuse(const json_t *v, const char *key, const char *what, const char *expected,
                    struct alula_error *e)
 {

@@ -23,6 +23,9 @@ void json_write_real(struct buf *b, double v); /* Python's repr; nan and inf as 
 /* indent 0 = one line with ", " and ": " (Python's default), else that many spaces a level. Keys in stored
  * order. */
 void json_write(struct buf *b, const json_t *v, int indent);
+/* A whole report: the tree, two spaces a level, and a line's end. Takes root; NULL is what jansson makes without
+ * memory, and an error. */
+bool json_write_report(struct buf *b, json_t *root, struct alula_error *e);
 
 /* Typed members of an object; errors name `what` and the key. Absent or null: the first form refuses, the
  * `_or` form gives fallback. A value of another type or out of range is refused by both. */

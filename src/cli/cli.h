@@ -15,26 +15,32 @@ struct cli_command {
     bool (*run)(const void *options, char **args, int n_args, int *status, struct alula_error *e);
 };
 
-#define CLI_SHARED                                                                                           \
-    {                                                                                                        \
-        .log_level = 1                                                                                       \
-    } /* LOG_WARN */
+/* clang-format off */
+#define CLI_SHARED {.log_level = 1} /* LOG_WARN */
 
 /* Rows of the option tables of several commands; at: offset of the member in the command's struct. */
-#define CLI_THREADS(at, text)                                                                                \
-    {                                                                                                        \
-        .name = "threads", .letter = 't', .arg = "N", .type = OPT_INT, .offset = at, .min = 1, .max = 256,   \
-        .fallback = "the CPUs this process may use", .help = text                                            \
-    }
-#define CLI_JSON(at, text)                                                                                   \
-    {                                                                                                        \
-        .name = "json", .type = OPT_FLAG, .offset = at, .help = text                                         \
-    }
-#define CLI_EXACT(at)                                                                                        \
-    {                                                                                                        \
-        .name = "exact", .type = OPT_FLAG, .offset = at,                                                     \
-        .help = "Compute with float32 activations: the reference, slower."                                   \
-    }
+#define CLI_THREADS(at, text) \
+    {.name = "threads", .letter = 't', .arg = "N", .type = OPT_INT, .offset = at, .min = 1, .max = 256, \
+     .fallback = "the CPUs this process may use", .help = text}
+#define CLI_MAX_TOKENS(at, none, text) \
+    {.name = "max-tokens", .letter = 'n', .arg = "N", .type = OPT_INT, .offset = at, .min = 1, .max = 1 << 24, \
+     .fallback = none, .help = text}
+#define CLI_CTX(at, text) \
+    {.name = "ctx", .arg = "N", .type = OPT_INT, .offset = at, .min = 1, .max = 1 << 24, \
+     .fallback = "the model's, at most 32768", .help = text}
+#define CLI_STATE(at, text) \
+    {.name = "state", .arg = "DIR", .type = OPT_STR, .offset = at, \
+     .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula", .help = text}
+#define CLI_API_KEY(at, text) {.name = "api-key", .arg = "KEY", .type = OPT_STR, .offset = at, .help = text}
+#define CLI_MTP(at) \
+    {.name = "mtp", .arg = "DIR", .type = OPT_STR, .offset = at, .help = "Take the MTP head from this folder."}
+#define CLI_NO_MTP(at) \
+    {.name = "no-mtp", .type = OPT_FLAG, .offset = at, .help = "Leave the MTP head aside."}
+#define CLI_EXACT(at) \
+    {.name = "exact", .type = OPT_FLAG, .offset = at, \
+     .help = "Compute with float32 activations: the reference, slower."}
+#define CLI_JSON(at, text) {.name = "json", .type = OPT_FLAG, .offset = at, .help = text}
+/* clang-format on */
 
 extern const struct cli_command cmd_bench, cmd_doctor, cmd_eval, cmd_forge, cmd_forge_card, cmd_forge_verify,
     cmd_help, cmd_inspect, cmd_probe, cmd_render, cmd_run, cmd_start, cmd_tokenize, cmd_tune;

@@ -42,8 +42,7 @@ static const struct opt table[] = {
      .offset = AT(synthetic),
      .choices = SYNTH_NAMES,
      .help = "Instead of a folder: random weights in the shape of this model, 4 bits, with an MTP head. All "
-             "40 layers of "
-             "the smaller one take 20 GB of memory."},
+             "40 layers of the smaller one take 20 GB of memory."},
     {.name = "layers",
      .arg = "N",
      .type = OPT_INT,
@@ -61,16 +60,14 @@ static const struct opt table[] = {
      .max = 1,
      .fallback = "0",
      .help = "Share of its experts that a token of the synthetic model has in common with its neighbour. 0 "
-             "is the worst "
-             "case for a batch."},
+             "is the worst case for a batch."},
     {.name = "acceptance",
      .arg = "A,B,..",
      .type = OPT_STR,
      .offset = AT(acceptance),
      .fallback = ".915,.803,.656",
      .help = "Simulated for MTP: the share of cycles in which the first draft, the first two, .. survive. "
-             "Beyond the last "
-             "it goes on with the last two's ratio."},
+             "Beyond the last it goes on with the last two's ratio."},
     {.name = "draft-vocab",
      .arg = "N",
      .type = OPT_INT,
@@ -98,8 +95,7 @@ static const struct opt table[] = {
      .type = OPT_FLAG,
      .offset = AT(why_4_bit),
      .help = "What the bits of the MTP head cost: plain decoding, and drafting with the head packed in "
-             "memory into BF16, "
-             "8 and 4 bits, and nothing else."},
+             "memory into BF16, 8 and 4 bits, and nothing else."},
     CLI_JSON(AT(json), "Print one JSON object."),
     {.name = "csv",
      .arg = "FILE",
@@ -117,7 +113,7 @@ static const struct opt table[] = {
      .offset = AT(server),
      .help = "Instead of a model: ask the server at URL, as the options below say, and report percentiles of "
              "the time to the first text and between texts."},
-    {.name = "api-key", .arg = "KEY", .type = OPT_STR, .offset = AT(api_key), .help = "Key of that server."},
+    CLI_API_KEY(AT(api_key), "Key of that server."),
     {.name = "clients",
      .arg = "N",
      .type = OPT_INT,
@@ -151,15 +147,7 @@ static const struct opt table[] = {
      .max = 100000,
      .fallback = "64",
      .help = "Words of each prompt; no two prompts begin alike."},
-    {.name = "max-tokens",
-     .letter = 'n',
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(max_tokens),
-     .min = 1,
-     .max = 1 << 24,
-     .fallback = "64",
-     .help = "Longest answer."},
+    CLI_MAX_TOKENS(AT(max_tokens), "64", "Longest answer."),
     {.name = NULL},
 };
 
@@ -283,16 +271,12 @@ static bool read_acceptance(struct bench_options *o, const char *text, struct al
 static bool print(const struct bench *b, const struct bench_label *label, bool json, struct alula_error *e)
 {
     struct buf out = {0};
-    if (json) {
-        json_t *root = bench_json(b, label);
-        if (!root) return err_set(e, ALULA_NOMEM, "no memory for the results");
-        json_write(&out, root, 2);
-        buf_byte(&out, '\n');
-        json_decref(root);
-    } else {
+    bool ok = true;
+    if (json)
+        ok = json_write_report(&out, bench_json(b, label), e);
+    else
         show(&out, b, label);
-    }
-    bool ok = term_write_buf(&out, e);
+    ok = ok && term_write_buf(&out, e);
     buf_free(&out);
     return ok;
 }
@@ -450,27 +434,22 @@ static bool bench_command(const void *options, char **args, int n_args, int *sta
 }
 
 const struct cli_command cmd_bench = {
-    .opt =
-        {.name = "bench",
-         .summary = "measure speed beside what the machine's memory allows",
-         .text =
-             "Measures how fast this machine's memory can be read and, in the same rounds and with the same "
-             "threads: plain decoding, the verification of 1 to 8 tokens in one pass, a draft step, decoding "
-             "with "
-             "drafts at depth 1 to 4, prompts of 128 to 2048 tokens, several sequences at once, fewer "
-             "threads, and "
-             "plain decoding behind 4096 and 32768 tokens, which are filled with copies of a short prompt's "
-             "keys "
-             "and values instead of being read.\n\n"
-             "Decoding is reading weights, so the bound of a step is the time that reading its weights "
-             "takes; the "
-             "state of the sequence comes on top and is not counted. The tokens are consecutive numbers, not "
-             "text, and how many drafts survive is simulated. Picking the likeliest token is part of every "
-             "step.",
-         .args = "[DIR]",
-         .args_max = 1,
-         .options = table,
-         .examples = examples},
+    .opt = {.name = "bench",
+            .summary = "measure speed beside what the machine's memory allows",
+            .text =
+                "Measures how fast this machine's memory can be read and, in the same rounds and with the "
+                "same threads: plain decoding, the verification of 1 to 8 tokens in one pass, a draft step, "
+                "decoding with drafts at depth 1 to 4, prompts of 128 to 2048 tokens, several sequences at "
+                "once, fewer threads, and plain decoding behind 4096 and 32768 tokens, which are filled with "
+                "copies of a short prompt's keys and values instead of being read.\n\n"
+                "Decoding is reading weights, so the bound of a step is the time that reading its weights "
+                "takes; the state of the sequence comes on top and is not counted. The tokens are "
+                "consecutive numbers, not text, and how many drafts survive is simulated. Picking the "
+                "likeliest token is part of every step.",
+            .args = "[DIR]",
+            .args_max = 1,
+            .options = table,
+            .examples = examples},
     .defaults = &defaults,
     .size = sizeof defaults,
     .run = bench_command,

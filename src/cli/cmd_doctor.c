@@ -59,14 +59,12 @@ static void show_speed(const struct doctor *d, struct buf *out)
               d->plain_tok_s, 100 * d->plain_share);
     page_line(out, "MTP", TERM_PLAIN,
               "about %.1f tokens a second (%.2f times) at depth %d if drafts survive as with the original: "
-              "%.1f, %.1f "
-              "and %.1f %%",
+              "%.1f, %.1f and %.1f %%",
               d->mtp_tok_s, d->mtp_tok_s / d->plain_tok_s, DOCTOR_DEPTH, 100 * d->acceptance[0],
               100 * d->acceptance[1], 100 * d->acceptance[2]);
-    page_line(
-        out, "", TERM_DIM,
-        "an estimate: four of the forty layers were measured, with random weights and experts that no two "
-        "tokens share; text shares some, and is faster");
+    page_line(out, "", TERM_DIM,
+              "an estimate: four of the forty layers were measured, with random weights and experts that no "
+              "two tokens share; text shares some, and is faster");
 }
 
 static void show_verdict(const struct doctor *d, struct buf *out)
@@ -98,6 +96,15 @@ static void show_verdict(const struct doctor *d, struct buf *out)
     if (fits) page_command(out, "alula probe TRUNK DONOR");
 }
 
+static void show(const struct doctor *d, struct buf *out)
+{
+    page_title(out, "This machine");
+    show_machine(d, out);
+    page_title(out, "Qwen3.5-35B-A3B in 4 bits, with its MTP head");
+    show_speed(d, out);
+    show_verdict(d, out);
+}
+
 static bool on_progress(void *arg, int done, int total)
 {
     struct progress *p = arg;
@@ -115,20 +122,12 @@ static bool doctor_command(const void *options, char **args, int n_args, int *st
     (void)args, (void)n_args, (void)status;
     if (!doctor_run(&d, o->threads, on_progress, &progress, e)) return false;
     progress_end(&progress);
-    if (o->json) {
-        json_t *root = doctor_json(&d);
-        if (!root) return err_set(e, ALULA_NOMEM, "no memory for the results");
-        json_write(&out, root, 2);
-        buf_byte(&out, '\n');
-        json_decref(root);
-    } else {
-        page_title(&out, "This machine");
-        show_machine(&d, &out);
-        page_title(&out, "Qwen3.5-35B-A3B in 4 bits, with its MTP head");
-        show_speed(&d, &out);
-        show_verdict(&d, &out);
-    }
-    bool ok = term_write_buf(&out, e);
+    bool ok = true;
+    if (o->json)
+        ok = json_write_report(&out, doctor_json(&d), e);
+    else
+        show(&d, &out);
+    ok = ok && term_write_buf(&out, e);
     buf_free(&out);
     return ok;
 }
@@ -137,12 +136,9 @@ const struct cli_command cmd_doctor = {
     .opt = {.name = "doctor",
             .summary = "say in seconds what this machine is and what a 35B would do on it",
             .text = "Looks at processor, instruction sets, the CPUs and the memory that this process may "
-                    "use, measures "
-                    "how fast memory is read, and runs four layers of random weights in the shape of "
-                    "Qwen3.5-35B-A3B. "
-                    "From these follow the memory that the whole model needs and an estimate of its speed. "
-                    "Takes 1 GB "
-                    "of memory for a few seconds, and no model.",
+                    "use, measures how fast memory is read, and runs four layers of random weights in the "
+                    "shape of Qwen3.5-35B-A3B. From these follow the memory that the whole model needs and "
+                    "an estimate of its speed. Takes 1 GB of memory for a few seconds, and no model.",
             .options = table,
             .examples = examples},
     .defaults = &defaults,

@@ -47,9 +47,8 @@ static const struct opt table[] = {
      .arg = "OUT",
      .type = OPT_STR,
      .offset = AT(logits),
-     .help =
-         "Write every row of logits to this safetensors file: logits, mtp_logits_1 .. mtp_logits_D, float32 "
-         "[tokens][vocabulary]."},
+     .help = "Write every row of logits to this safetensors file: logits, mtp_logits_1 .. mtp_logits_D, "
+             "float32 [tokens][vocabulary]."},
     CLI_EXACT(AT(exact)),
     CLI_THREADS(AT(threads), "Threads that compute. The figures are the same for any number."),
     CLI_JSON(AT(json), "Print one JSON object."),
@@ -64,17 +63,14 @@ static const struct opt_example examples[] = {
     {NULL, NULL},
 };
 
-static const char text_help[] = "The text is read once, as it stands, without the chat template. Loss is the "
-                                "mean cross-entropy in nats of every token but the "
-                                "first.\n\n"
-                                "Row t of 'logits' is what the model says after tokens 0 to t. For "
-                                "'mtp_logits_d' a chain of greedy guesses starts at every t from "
-                                "the model's state after token t, with the true history behind it: step 1 is "
-                                "fed token t+1 of the text and foretells token t+2, step d is "
-                                "fed the head's own guess of the step before and foretells token t+1+d. "
-                                "(Where the text has ended, the model's best token stands "
-                                "for token t+1.) Acceptance at depth d counts the positions at which the "
-                                "first d guesses all equal the text.";
+static const char text_help[] =
+    "The text is read once, as it stands, without the chat template. Loss is the mean cross-entropy in nats "
+    "of every token but the first.\n\n"
+    "Row t of 'logits' is what the model says after tokens 0 to t. For 'mtp_logits_d' a chain of greedy "
+    "guesses starts at every t from the model's state after token t, with the true history behind it: step 1 "
+    "is fed token t+1 of the text and foretells token t+2, step d is fed the head's own guess of the step "
+    "before and foretells token t+1+d. (Where the text has ended, the model's best token stands for token "
+    "t+1.) Acceptance at depth d counts the positions at which the first d guesses all equal the text.";
 
 /* ---- running ------------------------------------------------------------------------------------------- */
 

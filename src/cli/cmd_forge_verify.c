@@ -51,16 +51,12 @@ static const struct opt_example examples[] = {
 static bool report(const struct verify_cli *o, const char *dir, const struct verify *v, struct alula_error *e)
 {
     struct buf out = {0};
-    if (o->json) {
-        json_t *root = verify_json(v);
-        if (!root) return err_set(e, ALULA_NOMEM, "no memory for the report");
-        json_write(&out, root, 2);
-        buf_byte(&out, '\n');
-        json_decref(root);
-    } else {
+    bool ok = true;
+    if (o->json)
+        ok = json_write_report(&out, verify_json(v), e);
+    else
         verify_page(v, dir, &out);
-    }
-    bool ok = term_write_buf(&out, e);
+    ok = ok && term_write_buf(&out, e);
     buf_free(&out);
     return ok;
 }
@@ -84,22 +80,20 @@ static bool verify_command(const void *options, char **args, int n_args, int *st
 }
 
 const struct cli_command cmd_forge_verify = {
-    .opt =
-        {.name = "forge verify",
-         .summary = "measure an artifact and write down what came out",
-         .text =
-             "Tries every way to feed the head on the same places of a text and says which fits and what "
-             "cannot be told apart; compares the text of decoding with drafts with that of plain decoding; "
-             "times both. With --trunk and --mtp it says what packing cost.\n\n"
-             "What was measured goes into DIR/mtplx_runtime.json, from where alula inspect and alula forge "
-             "card read it. An artifact that fails is marked as failed. Without --trunk and --mtp what was "
-             "compared with them before is kept, with its date.\n\n"
-             "Exit status: 0 passed, 1 failed, with a sentence that says what is wrong.",
-         .args = "DIR",
-         .args_min = 1,
-         .args_max = 1,
-         .options = table,
-         .examples = examples},
+    .opt = {.name = "forge verify",
+            .summary = "measure an artifact and write down what came out",
+            .text = "Tries every way to feed the head on the same places of a text and says which fits and "
+                    "what cannot be told apart; compares the text of decoding with drafts with that of plain "
+                    "decoding; times both. With --trunk and --mtp it says what packing cost.\n\n"
+                    "What was measured goes into DIR/mtplx_runtime.json, from where alula inspect and alula "
+                    "forge card read it. An artifact that fails is marked as failed. Without --trunk and "
+                    "--mtp what was compared with them before is kept, with its date.\n\n"
+                    "Exit status: 0 passed, 1 failed, with a sentence that says what is wrong.",
+            .args = "DIR",
+            .args_min = 1,
+            .args_max = 1,
+            .options = table,
+            .examples = examples},
     .defaults = &defaults,
     .size = sizeof defaults,
     .run = verify_command,

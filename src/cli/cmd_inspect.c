@@ -120,19 +120,20 @@ static bool inspect_run(const void *options, char **args, int n_args, int *statu
 }
 
 const struct cli_command cmd_inspect = {
-    .opt = {.name = "inspect",
-            .summary = "judge an artifact: its head, its fit, its contract",
-            .text = "Checks names, shapes and norms of body and head and reads the contract of "
-                    "mtplx_runtime.json. What was "
-                    "measured is believed, not measured again: that is alula forge verify.\n\n"
-                    "Exit status: 0 verified, family-compatible-unverified or AR-only; 2 no-MTP; 3 "
-                    "architecture-compatible-but-unverified; 4 incompatible-architecture; 1 the folder could "
-                    "not be read.",
-            .args = "DIR",
-            .args_min = 1,
-            .args_max = 1,
-            .options = table,
-            .examples = examples},
+    .opt =
+        {.name = "inspect",
+         .summary = "judge an artifact: its head, its fit, its contract",
+         .text =
+             "Checks names, shapes and norms of body and head and reads the contract of mtplx_runtime.json. "
+             "What was measured is believed, not measured again: that is alula forge verify.\n\n"
+             "Exit status: 0 verified, family-compatible-unverified or AR-only; 2 no-MTP; 3 "
+             "architecture-compatible-but-unverified; 4 incompatible-architecture; 1 the folder could not be "
+             "read.",
+         .args = "DIR",
+         .args_min = 1,
+         .args_max = 1,
+         .options = table,
+         .examples = examples},
     .defaults = &defaults,
     .size = sizeof defaults,
     .run = inspect_run,

@@ -114,13 +114,10 @@ const struct cli_command cmd_probe = {
     .opt = {.name = "probe",
             .summary = "say what is in a model folder and what can be done with it",
             .text = "Reads the JSON files, the index, the headers of the safetensors files and the small 1-D "
-                    "tensors, so it takes "
-                    "under a second on a folder of any size. Looks at the tensors that are there and does "
-                    "not take config.json's "
-                    "word for them.\n\n"
+                    "tensors, so it takes under a second on a folder of any size. Looks at the tensors that "
+                    "are there and does not take config.json's word for them.\n\n"
                     "Of several folders it says too which MTP head fits which model. A DIR may be a file "
-                    "that holds only a "
-                    "head.\n\n"
+                    "that holds only a head.\n\n"
                     "Exit status: 1 if one of the folders could not be read, else 0.",
             .args = "DIR ...",
             .args_min = 1,

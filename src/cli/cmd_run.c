@@ -62,15 +62,7 @@ static const struct opt table[] = {
      .offset = AT(raw),
      .help = "Continue the prompt as it stands, without the chat template. Added tokens such as <|im_end|> "
              "count."},
-    {.name = "max-tokens",
-     .letter = 'n',
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(max_tokens),
-     .min = 1,
-     .max = 1 << 24,
-     .fallback = "until the model stops",
-     .help = "Longest answer."},
+    CLI_MAX_TOKENS(AT(max_tokens), "until the model stops", "Longest answer."),
     {.name = "stop",
      .arg = "TEXT",
      .type = OPT_LIST,
@@ -83,12 +75,8 @@ static const struct opt table[] = {
      .choices = "auto|0|1|2|3|4|5|6|7",
      .fallback = "auto",
      .help = "Tokens drafted ahead of each verification; 0 is plain decoding, auto drafts as many as pay."},
-    {.name = "no-mtp", .type = OPT_FLAG, .offset = AT(no_mtp), .help = "Leave the MTP head aside."},
-    {.name = "mtp",
-     .arg = "DIR",
-     .type = OPT_STR,
-     .offset = AT(mtp),
-     .help = "Take the MTP head from this folder."},
+    CLI_NO_MTP(AT(no_mtp)),
+    CLI_MTP(AT(mtp)),
     CLI_EXACT(AT(exact)),
     {.name = "temp",
      .arg = "T",
@@ -160,39 +148,25 @@ static const struct opt table[] = {
      .offset = AT(law),
      .choices = "auto|rejection|coupled",
      .fallback = "auto",
-     .help =
-         "How drafts are judged when tokens are drawn by chance: two exact ways. rejection keeps the most "
-         "drafts; coupled gives the same text for a seed at every depth; auto takes coupled if there is a "
-         "seed."},
+     .help = "How drafts are judged when tokens are drawn by chance: two exact ways. rejection keeps the "
+             "most drafts; coupled gives the same text for a seed at every depth; auto takes coupled if "
+             "there is a seed."},
     CLI_THREADS(AT(threads), "Threads that compute. The text is the same for any number."),
-    {.name = "ctx",
-     .arg = "N",
-     .type = OPT_INT,
-     .offset = AT(ctx),
-     .min = 1,
-     .max = 1 << 24,
-     .fallback = "the model's, at most 32768",
-     .help = "Tokens that prompt and answer may have together."},
-    {.name = "state",
-     .arg = "DIR",
-     .type = OPT_STR,
-     .offset = AT(state),
-     .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula",
-     .help = "Folder in which tune remembered what pays; --depth auto heeds it."},
+    CLI_CTX(AT(ctx), "Tokens that prompt and answer may have together."),
+    CLI_STATE(AT(state), "Folder in which tune remembered what pays; --depth auto heeds it."),
     {.name = "schema",
      .arg = "FILE",
      .type = OPT_STR,
      .offset = AT(schema),
      .help = "Answer in JSON that fits the JSON schema in FILE, on one line; reasoning, if any, comes first. "
-             "Keywords "
-             "that cannot be seen to are refused by name."},
+             "Keywords that cannot be seen to are refused by name."},
     {.name = "connect",
      .arg = "URL",
      .type = OPT_STR,
      .offset = AT(connect),
      .help = "Instead of a folder: let the server at URL answer, alula start's or any other with "
              "/v1/chat/completions."},
-    {.name = "api-key", .arg = "KEY", .type = OPT_STR, .offset = AT(api_key), .help = "Key of that server."},
+    CLI_API_KEY(AT(api_key), "Key of that server."),
     {.name = "stats",
      .type = OPT_FLAG,
      .offset = AT(stats),
@@ -228,8 +202,7 @@ static bool check_options(const struct run_options *o, struct alula_error *e)
         {o->connect &&
              (o->mtp || o->no_mtp || o->exact || o->raw || o->threads || o->ctx || o->law || o->state),
          "--connect lets a server decode; --mtp, --no-mtp, --exact, --raw, --threads, --ctx, --law and "
-         "--state "
-         "are that server's"},
+         "--state are that server's"},
         {o->connect && o->schema, "--schema is for a model in a folder, not for the server of --connect"},
         {o->api_key && !o->connect, "--api-key is for the server of --connect"},
         {o->no_mtp && o->depth > 1, "--depth above 0 drafts with the MTP head, which --no-mtp leaves aside"},
@@ -550,12 +523,10 @@ const struct cli_command cmd_run = {
             .args = "DIR",
             .args_min = 0,
             .args_max = 1,
-            .text =
-                "Text appears as it is made; Ctrl-C stops it and keeps what was written. With an MTP head "
-                "several "
-                "tokens are drafted ahead and verified in one pass. Whatever the depth, the text is the one "
-                "that plain decoding writes (with a temperature: drawn from the same distribution, and with "
-                "--seed the very same text).",
+            .text = "Text appears as it is made; Ctrl-C stops it and keeps what was written. With an MTP "
+                    "head several tokens are drafted ahead and verified in one pass. Whatever the depth, the "
+                    "text is the one that plain decoding writes (with a temperature: drawn from the same "
+                    "distribution, and with --seed the very same text).",
             .options = table,
             .examples = examples},
     .defaults = &defaults,

@@ -55,19 +55,13 @@ static const struct opt table[] = {
      .type = OPT_STR,
      .offset = AT(plot),
      .help = "Draw speed and acceptance by depth into this SVG file."},
-    {.name = "state",
-     .arg = "DIR",
-     .type = OPT_STR,
-     .offset = AT(state),
-     .fallback = "$XDG_STATE_HOME/alula or ~/.local/state/alula",
-     .help = "Folder in which the verdict is remembered."},
+    CLI_STATE(AT(state), "Folder in which the verdict is remembered."),
     {.name = "draft-text",
      .arg = "FILE",
      .type = OPT_STR,
      .offset = AT(draft_text),
      .help = "A text like those that you have the model write, past answers say: its most frequent ids, a "
-             "quarter of the "
-             "vocabulary at most, are tried as well as what drafts come from."},
+             "quarter of the vocabulary at most, are tried as well as what drafts come from."},
     {.name = "no-save", .type = OPT_FLAG, .offset = AT(no_save), .help = "Do not remember the verdict."},
     {.name = "force",
      .type = OPT_FLAG,
@@ -85,22 +79,17 @@ static const struct opt_example examples[] = {
 };
 
 static const char text_help[] =
-    "Lets the model continue a few short texts of different kinds, by plain "
-    "decoding and with 1 to N tokens drafted "
-    "ahead, in rounds that mix all of them, so that a slow moment of the machine "
-    "hits all alike. Speeds are medians "
-    "over rounds; the range behind a figure holds 95 % of what resampling the "
-    "rounds gives. A depth wins only if it is "
-    "faster than plain decoding by more than that; of depths within 2 % the "
-    "deeper one is taken. A head of which at "
-    "most 5 % of the first drafts are kept has collapsed and does not win.\n\n"
-    "If the LM head is much of what a draft costs, drafts from the most frequent quarter "
-    "and eighth of the vocabulary are measured first, with --draft-text the ids of your own text too, and "
-    "one of them is used if it is "
-    "faster by more than noise; the text stays the same.\n\n"
-    "The verdict is remembered for this artifact, processor, number of threads "
-    "and build. If no depth paid, 'run' "
-    "decodes plainly unless told otherwise.\n\n"
+    "Lets the model continue a few short texts of different kinds, by plain decoding and with 1 to N tokens "
+    "drafted ahead, in rounds that mix all of them, so that a slow moment of the machine hits all alike. "
+    "Speeds are medians over rounds; the range behind a figure holds 95 % of what resampling the rounds "
+    "gives. A depth wins only if it is faster than plain decoding by more than that; of depths within 2 % "
+    "the deeper one is taken. A head of which at most 5 % of the first drafts are kept has collapsed and "
+    "does not win.\n\n"
+    "If the LM head is much of what a draft costs, drafts from the most frequent quarter and eighth of the "
+    "vocabulary are measured first, with --draft-text the ids of your own text too, and one of them is used "
+    "if it is faster by more than noise; the text stays the same.\n\n"
+    "The verdict is remembered for this artifact, processor, number of threads and build. If no depth paid, "
+    "'run' decodes plainly unless told otherwise.\n\n"
     "If other programs want the CPUs it waits a little, then gives up.";
 
 /* ---- report -------------------------------------------------------------------------------------------- */
@@ -200,9 +189,7 @@ static bool print_json(json_t *payload, const char *not_saved, const char *where
     json_object_set_new(payload, "save_skipped_reason", not_saved ? json_string(not_saved) : json_null());
     json_object_set_new(payload, "state_path", not_saved ? json_null() : json_string(where));
     json_object_set_new(payload, "state_key", json_string(key->key));
-    json_write(out, payload, 2);
-    buf_byte(out, '\n');
-    return buf_check(out, "the result", e);
+    return json_write_report(out, json_incref(payload), e);
 }
 
 /* ---- command ------------------------------------------------------------------------------------------- */

@@ -67,8 +67,7 @@ bool start_plan_memory(const struct alula_engine *engine, const char *dir, int d
         return err_set(
             e, ALULA_LIMIT,
             "memory is short: a session of %d tokens takes %.0f MB; beside the weights %.0f MB can be had, "
-            "of "
-            "which the cache takes %.0f; give a smaller --ctx or --cache-memory, or say --memory MB",
+            "of which the cache takes %.0f; give a smaller --ctx or --cache-memory, or say --memory MB",
             p.n_ctx, mb(need), mb(left), mb(p.cache));
     *plan = p;
     return true;

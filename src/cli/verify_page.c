@@ -33,8 +33,7 @@ static void show_choice(const struct calibrate *c, enum calibrate_dimension d, s
     else
         page_line(out, label, TERM_PLAIN,
                   "%s %s: undecidable, alone right at %lld places, %s at %lld; what the other might be worth "
-                  "is at most "
-                  "%.1f %%",
+                  "is at most %.1f %%",
                   name, ch->chosen, (long long)ch->won, ch->rival, (long long)ch->lost,
                   fmax(0, -100 * ch->lead.low));
 }
@@ -125,8 +124,7 @@ static void show_drift(const struct verify *v, struct buf *out)
     if (worst->layer >= 0) snprintf(layer, sizeof layer, " of layer %d", worst->layer);
     page_line(out, "drift", TERM_PLAIN,
               "the trunk lies %.2f %% from the donor's (median of classes), at most %.2f %% (%s%s); smallest "
-              "cosine %.4f; "
-              "%lld of %lld rows of the embedding moved",
+              "cosine %.4f; %lld of %lld rows of the embedding moved",
               100 * d->median_change, 100 * d->max_change, drift_class_name(worst->class), layer,
               d->min_cosine, (long long)d->rows_moved, (long long)d->rows_total);
 }
