@@ -39,6 +39,15 @@ const char *scratch_dir(void)
     return scratch;
 }
 
+const char *scratch_path(const char *name)
+{
+    static char paths[16][4096];
+    static int turn;
+    char *p = paths[turn++ % 16];
+    snprintf(p, sizeof paths[0], "%s/%s", scratch_dir(), name);
+    return p;
+}
+
 /* Links every entry of from into to, over what is there. */
 static void link_all(const char *from, const char *to)
 {
@@ -88,6 +97,16 @@ struct buf read_data(const char *name)
     return b;
 }
 
+json_t *read_json(const char *dir, const char *name)
+{
+    char path[4096];
+    struct alula_error e;
+    assert_ok(path_join(path, sizeof path, dir, name, &e), e);
+    json_t *v = json_parse_file(path, 1u << 24, 64, &e);
+    assert_ok(v, e);
+    return v;
+}
+
 void assert_close(const float *a, const float *b, size_t n, double tol, const char *what)
 {
     size_t worst = 0;
@@ -113,6 +132,14 @@ static struct buf read_path(const char *dir, const char *name)
     return b;
 }
 
+void assert_same_file(const char *a, const char *b, const char *name)
+{
+    struct buf x = read_path(a, name), y = read_path(b, name);
+    if (x.len != y.len || memcmp(x.data, y.data, x.len)) fail_msg("%s differs between %s and %s", name, a, b);
+    buf_free(&x);
+    buf_free(&y);
+}
+
 void assert_same_folder(const char *a, const char *b)
 {
     char **names_a, **names_b;
@@ -122,11 +149,7 @@ void assert_same_folder(const char *a, const char *b)
     assert_int_equal(n_a, n_b);
     for (size_t i = 0; i < n_a; i++) {
         assert_string_equal(names_a[i], names_b[i]);
-        struct buf x = read_path(a, names_a[i]), y = read_path(b, names_b[i]);
-        if (x.len != y.len || memcmp(x.data, y.data, x.len))
-            fail_msg("%s differs between %s and %s", names_a[i], a, b);
-        buf_free(&x);
-        buf_free(&y);
+        assert_same_file(a, b, names_a[i]);
     }
     mem_free(names_a);
     mem_free(names_b);

@@ -40,15 +40,21 @@
 const char *data_path(const char *name);
 /* A fresh folder for this process, removed at exit. */
 const char *scratch_dir(void);
+/* A name in that folder. One of 16 rotating static buffers. */
+const char *scratch_path(const char *name);
 /* The folder of one of tests/data/mtplx/variants, put together in the scratch folder: links to the base's files and to its own. One of
  * four rotating static buffers. */
 const char *variant_dir(const char *name);
 /* A whole fixture file; fails the test if it is not there. free with buf_free. */
 struct buf read_data(const char *name);
+/* A whole JSON file of a folder; fails the test if it is none. json_decref. */
+json_t *read_json(const char *dir, const char *name);
 /* Every |a[i]-b[i]| <= tol; on failure names `what` and the worst place. NaN fails. */
 void assert_close(const float *a, const float *b, size_t n, double tol, const char *what);
 
-/* Every plain file of two folders, byte for byte. */
+/* One file of two folders, byte for byte. */
+void assert_same_file(const char *a, const char *b, const char *name);
+/* Every plain file of two folders. */
 void assert_same_folder(const char *a, const char *b);
 
 #endif

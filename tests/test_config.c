@@ -17,10 +17,7 @@ static json_t *sample(void)
     return v;
 }
 
-static json_t *text_of(json_t *root)
-{
-    return json_object_get(root, "text_config");
-}
+static json_t *text_of(json_t *root) { return json_object_get(root, "text_config"); }
 
 static bool read_config(const json_t *root, const json_t *generation, struct config *c, struct alula_error *e)
 {
@@ -51,7 +48,6 @@ static void test_values(void **state)
     assert_ok(read_config(root, generation, &c, &e), e);
     assert_string_equal(c.model_type, "qwen3_5_moe_text");
     assert_string_equal(c.architecture, "Qwen3_5MoeForConditionalGeneration");
-    assert_false(c.flat);
     assert_int_equal(c.n_layers, 4);
     assert_int_equal(c.hidden, 128);
     assert_int_equal(c.vocab, 512);
@@ -100,11 +96,9 @@ static void test_flat(void **state)
         json_parse_file(data_path("mtplx/variants/flat-config/files/config.json"), 1 << 20, 16, &e);
     json_t *whole = json_parse_file(data_path("mtplx/variants/base/config.json"), 1 << 20, 16, &e);
     assert_ok(read_config(flat, NULL, &a, &e), e);
-    assert_true(a.flat);
     assert_int_equal(a.layer_types[0], LAYER_LINEAR_ATTENTION);
     assert_int_equal(a.layer_types[1], LAYER_FULL_ATTENTION);
     assert_ok(read_config(whole, NULL, &b, &e), e);
-    assert_false(b.flat);
     assert_int_equal(a.hidden, b.hidden);
     assert_int_equal(a.rotary_dim, b.rotary_dim);
     assert_int_equal(a.n_experts, b.n_experts);

@@ -54,24 +54,11 @@ static void test_pieces_do_not_matter(void **state)
     }
 }
 
-static void test_file(void **state)
-{
-    (void)state;
-    char path[4096], out[SHA256_HEX];
-    struct alula_error e;
-    snprintf(path, sizeof path, "%s/abc", scratch_dir());
-    assert_ok(file_write(path, "abc", 3, &e) && sha256_file(path, out, &e), e);
-    assert_string_equal(out, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    assert_false(sha256_file("tests/data/none", out, &e));
-    assert_int_equal(e.code, ALULA_NOT_FOUND);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published_examples),
         cmocka_unit_test(test_pieces_do_not_matter),
-        cmocka_unit_test(test_file),
     };
     return cmocka_run_group_tests_name("sha256", tests, NULL, NULL);
 }

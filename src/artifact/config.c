@@ -111,8 +111,6 @@ static bool read_names(struct config *c, const struct source *s, struct alula_er
     snprintf(c->model_type, sizeof c->model_type, "%s", type);
     const char *arch = json_string_value(json_array_get(json_object_get(s->root, "architectures"), 0));
     snprintf(c->architecture, sizeof c->architecture, "%s", arch ? arch : "");
-    c->flat = s->text == s->root;
-    c->has_vision = json_is_object(json_object_get(s->root, "vision_config"));
     return true;
 }
 

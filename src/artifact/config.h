@@ -27,8 +27,6 @@ enum mlp_type { MLP_MOE, MLP_DENSE };
 struct config {
     char model_type[64];   /* of the text part, "qwen3_5_moe_text" */
     char architecture[96]; /* first of "architectures", or "" */
-    bool flat;             /* no text_config */
-    bool has_vision;
     int n_layers, hidden, vocab, max_position;
     enum layer_type *layer_types; /* [n_layers], in the arena */
     enum mlp_type *mlp_types;     /* [n_layers] */

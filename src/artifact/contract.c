@@ -72,6 +72,8 @@ static bool read_feedback(struct mtp_contract *c, const json_t *o, const char *w
     return true;
 }
 
+/* Position mode and history policy must be words of the contract, and change nothing here: rotary embeddings are
+ * relative, and the history is always the committed one. */
 static bool read_mtp(struct runtime_contract *r, const json_t *o, const char *what, struct alula_error *e)
 {
     static const char *const orders[] = {"embedding_hidden", "hidden_embedding"};
@@ -86,8 +88,6 @@ static bool read_mtp(struct runtime_contract *r, const json_t *o, const char *wh
         return false;
     r->mtp.base = (enum hidden_variant)base;
     r->mtp.hidden_first = order == 1;
-    r->position_mode = (enum position_mode)position;
-    r->history_policy = (enum history_policy)history;
     r->has_mtp_contract = true;
     return true;
 }

@@ -23,10 +23,6 @@ struct mtp_contract {
     bool hidden_first; /* concat order [h ; e] instead of [e ; h] */
 };
 
-/* Rotary embeddings are relative, so the three give the same numbers; kept because artifacts say it. */
-enum position_mode { POSITION_CACHE, POSITION_LOCAL, POSITION_ABSOLUTE };
-enum history_policy { HISTORY_COMMITTED, HISTORY_LAST_WINDOW, HISTORY_CYCLE };
-
 /* What the two files say. Texts are cut at their field's end. */
 struct runtime_contract {
     bool present;      /* mtplx_runtime.json is there */
@@ -40,8 +36,6 @@ struct runtime_contract {
     bool release_blocker;  /* public_release_blocker in exactness_baseline or speed_evidence */
     bool has_mtp_contract; /* one of the files holds one; else mtp is the usual contract */
     struct mtp_contract mtp;
-    enum position_mode position_mode;
-    enum history_policy history_policy;
 };
 
 /* The release of MTPLX whose artifacts alula reads. */

@@ -8,15 +8,10 @@
 
 #include "artifact/contract.h"
 #include "artifact/quant.h"
+#include "base/file.h"
 #include "base/json.h"
 
 /* ---- the norm convention --------------------------------------------------------------------- */
-
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), k = strlen(tail);
-    return n >= k && !strcmp(s + n - k, tail);
-}
 
 bool trunk_is_raw(const struct checkpoint *cp, bool *ret_raw, bool *ret_known, struct alula_error *e)
 {
@@ -86,7 +81,8 @@ static bool means_zero_centred(const struct binder *b)
     return any_low && any_high && high_max < 1.25 && low_min < 0.5;
 }
 
-bool head_norms_zero_centred(const struct binder *b, bool *ret, struct alula_error *e)
+/* Decides for the whole set whether 1 must be added to the head's norms. b: the head's names. */
+static bool norms_zero_centred(const struct binder *b, bool *ret, struct alula_error *e)
 {
     const char *said = declared_encoding(b->cp->config_json);
     if (said) {
@@ -243,7 +239,7 @@ bool head_bind(struct mtp_weights *ret, const struct config *config, const struc
     struct mtp_weights h = {0};
     struct mtp_quantization quant;
     struct dims dims = {0};
-    bool ok = bind_begin(&b, cp, PART_HEAD, arena, e) && head_norms_zero_centred(&b, &b.add_one, e) &&
+    bool ok = bind_begin(&b, cp, PART_HEAD, arena, e) && norms_zero_centred(&b, &b.add_one, e) &&
               contract_read_quantization(&quant, cp, e);
     if (ok && !own && cp->has_config) {
         compare_configs(&dims, &cp->config, config);

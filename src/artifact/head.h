@@ -10,9 +10,6 @@
  * *ret_known is false when no conv1d is there. Both forms in one folder are an error. */
 bool trunk_is_raw(const struct checkpoint *cp, bool *ret_raw, bool *ret_known, struct alula_error *e);
 
-/* Decides for the whole set whether 1 must be added to the head's norms. b: the head's names. */
-bool head_norms_zero_centred(const struct binder *b, bool *ret, struct alula_error *e);
-
 /* Binds the head. config: the trunk's. pack: as the folder asks (mtplx_mtp_quantization). */
 bool head_bind(struct mtp_weights *ret, const struct config *config, const struct checkpoint *cp, bool own,
                bool pack, struct arena *arena, struct alula_error *e);

@@ -4,7 +4,6 @@
  * of prefixes (layout.c), of packing (bind.c) and of arithmetic. */
 #include "artifact/weights.h"
 
-#include <math.h>
 #include <stdio.h>
 
 #include "artifact/head.h"
@@ -215,78 +214,4 @@ void weights_free(struct weights *w)
     if (!w) return;
     arena_free(&w->arena);
     mem_free(w);
-}
-
-/* ---- looking at every value ------------------------------------------------------------------ */
-
-static bool values_finite(const void *p, enum dtype type, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(value_f32(p, type, i))) return false;
-    return true;
-}
-
-static bool matrix_finite(const struct matrix *m, const char *what, int layer, const char *name,
-                          struct alula_error *e)
-{
-    if (!m->data) return true;
-    size_t n_groups = m->bits ? m->cols / m->group : 0, size = m->bits ? dtype_size(m->scale_type) : 0;
-    for (uint32_t r = 0; r < m->rows; r++) {
-        size_t skip = (size_t)r * n_groups * size;
-        bool ok = m->bits ? values_finite((const char *)m->scales + skip, m->scale_type, n_groups) &&
-                                values_finite((const char *)m->biases + skip, m->scale_type, n_groups)
-                          : values_finite((const char *)m->data + r * matrix_row_bytes(m), m->type, m->cols);
-        if (!ok)
-            return err_set(e, ALULA_FORMAT, "%s %d: row %u of %s holds a value that is not finite", what,
-                           layer, r, name);
-    }
-    return true;
-}
-
-static bool layer_finite(const struct layer_weights *l, const struct config *c, const char *what, int layer,
-                         struct alula_error *e)
-{
-    const struct mlp_weights *m = &l->mlp;
-    const struct {
-        const struct matrix *m;
-        const char *name;
-    } all[] = {
-        {&l->attn.q, "q_proj"},
-        {&l->attn.k, "k_proj"},
-        {&l->attn.v, "v_proj"},
-        {&l->attn.o, "o_proj"},
-        {&l->gdn.qkv, "in_proj_qkv"},
-        {&l->gdn.z, "in_proj_z"},
-        {&l->gdn.b, "in_proj_b"},
-        {&l->gdn.a, "in_proj_a"},
-        {&l->gdn.out, "out_proj"},
-        {&m->router, "the router"},
-        {&m->shared_gate, "shared_expert.gate_proj"},
-        {&m->shared_up, "shared_expert.up_proj"},
-        {&m->shared_down, "shared_expert.down_proj"},
-        {&m->shared_expert_gate, "shared_expert_gate"},
-    };
-    int n = m->type == MLP_MOE ? c->n_experts : 1;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!matrix_finite(all[i].m, what, layer, all[i].name, e)) return false;
-    for (int i = 0; i < n; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "expert %d", i);
-        if (!matrix_finite(&m->gate[i], what, layer, name, e) ||
-            !matrix_finite(&m->up[i], what, layer, name, e) ||
-            !matrix_finite(&m->down[i], what, layer, name, e))
-            return false;
-    }
-    return true;
-}
-
-bool weights_check_finite(const struct weights *w, struct alula_error *e)
-{
-    for (int i = 0; i < w->config->n_layers; i++)
-        if (!layer_finite(&w->layers[i], w->config, "layer", i, e)) return false;
-    if (!matrix_finite(&w->embed, "model", 0, "embed_tokens", e) ||
-        !matrix_finite(&w->lm_head, "model", 0, "lm_head", e))
-        return false;
-    return !w->has_mtp || (matrix_finite(&w->mtp.fc, "MTP layer", 0, "fc", e) &&
-                           layer_finite(&w->mtp.layer, w->config, "MTP layer", 0, e));
 }

@@ -78,8 +78,4 @@ bool weights_bind_plain(struct weights **ret, const struct checkpoint *trunk, co
 bool weights_bind_trunk(struct weights **ret, const struct checkpoint *trunk, struct alula_error *e);
 void weights_free(struct weights *w); /* NULL is fine */
 
-/* Reads every plain value, scale and bias: a NaN or an infinity is an error that names matrix and row. Reads
- * the whole model, so it is for the forge and for inspect. */
-bool weights_check_finite(const struct weights *w, struct alula_error *e);
-
 #endif

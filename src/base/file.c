@@ -267,6 +267,12 @@ int by_string(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+bool ends_with(const char *name, const char *tail)
+{
+    size_t n = strlen(name), k = strlen(tail);
+    return n >= k && strcmp(name + n - k, tail) == 0;
+}
+
 /* Pointers and names in one allocation; packed holds n names, each with its NUL. */
 static char **unpack_names(const struct buf *packed, size_t n)
 {

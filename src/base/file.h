@@ -51,6 +51,7 @@ bool dir_sync(const char *path, struct alula_error *e);
 bool dir_list(const char *path, char ***ret_names, size_t *ret_n, struct alula_error *e);
 /* That order, for qsort and bsearch in an array of strings. */
 int by_string(const void *a, const void *b);
+bool ends_with(const char *name, const char *tail);
 /* With everything inside; follows no links. Nothing there is no error. */
 bool dir_remove(const char *path, struct alula_error *e);
 

@@ -2,7 +2,6 @@
 #include "base/sha256.h"
 
 #include <string.h>
-#include "base/file.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -161,21 +160,4 @@ void sha256_hex(struct sha256 *s, char out[SHA256_HEX])
     sha256_add(s, end, 8);
     for (int i = 0; i < 64; i++) out[i] = digits[s->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
     out[64] = 0;
-}
-
-bool sha256_file(const char *path, char out[SHA256_HEX], struct alula_error *e)
-{
-    enum { STEP = 1 << 24 }; /* a multiple of any page */
-    struct file_map m;
-    struct sha256 s;
-    if (!file_map(&m, path, e)) return false;
-    sha256_init(&s);
-    for (size_t i = 0, n; i < m.len; i += n) {
-        n = m.len - i < STEP ? m.len - i : STEP;
-        sha256_add(&s, m.data + i, n);
-        file_map_forget(m.data + i, n); /* a folder may be larger than the memory */
-    }
-    sha256_hex(&s, out);
-    file_unmap(&m);
-    return true;
 }

@@ -20,7 +20,5 @@ void sha256_init_portable(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *p, size_t n);
 /* Lower-case digits. s is used up. */
 void sha256_hex(struct sha256 *s, char out[SHA256_HEX]);
-/* Of a whole plain file of any size. */
-bool sha256_file(const char *path, char out[SHA256_HEX], struct alula_error *e);
 
 #endif

@@ -70,12 +70,6 @@ bool disk_has_lost(struct cache_disk *d) { return atomic_exchange(&d->lost, fals
 
 /* ---- the folder ----------------------------------------------------------------------------------------- */
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static bool is_ours(const char *name)
 {
     return strlen(name) < sizeof((struct cache_file *)0)->name && ends_with(name, CACHE_SUFFIX);
@@ -215,7 +209,7 @@ struct cache_job *cache_job_new(const struct cache_disk *d, int first, int end, 
     return j;
 }
 
-void cache_job_free(struct cache_job *j)
+static void job_free(struct cache_job *j)
 {
     for (int i = 0; i < j->n_parts; i++) {
         blob_free(j->parts[i].ids.blob);
@@ -249,7 +243,7 @@ bool disk_put(struct cache_disk *d, struct cache_job *j)
         d->stats.dropped++;
     pthread_cond_signal(&d->wake);
     pthread_mutex_unlock(&d->lock);
-    if (!room) cache_job_free(j);
+    if (!room) job_free(j);
     return room;
 }
 
@@ -274,7 +268,7 @@ static void write_job(struct cache_disk *d, struct cache_job *j)
     d->stats.files += ok;
     pthread_mutex_unlock(&d->lock);
     if (complain) log_at(LOG_WARN, "the prompt cache goes on without its files for now: %s", e.message);
-    cache_job_free(j);
+    job_free(j);
 }
 
 static void *write_jobs(void *arg)

@@ -37,7 +37,6 @@ struct cache_job {
 };
 /* A job without parts, for a file of tokens [first, end); NULL when memory is exhausted. */
 struct cache_job *cache_job_new(const struct cache_disk *d, int first, int end, bool head, int n_parts);
-void cache_job_free(struct cache_job *j);
 /* Takes the job, even if it drops it: false. */
 bool disk_put(struct cache_disk *d, struct cache_job *j);
 

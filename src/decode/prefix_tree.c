@@ -167,7 +167,8 @@ static void node_remove(struct prefix_tree *t, struct node *n)
     node_free(t, n);
 }
 
-void tree_prune(struct prefix_tree *t, struct node *n)
+/* Removes the node if nothing needs it, then its parent likewise, and so on. */
+static void prune(struct prefix_tree *t, struct node *n)
 {
     while (n->parent && !is_needed(n)) {
         struct node *parent = n->parent;
@@ -196,7 +197,7 @@ bool tree_add_file(struct prefix_tree *t, struct cache_file *f, const int32_t *i
     if (n)
         tree_set_file(n, f);
     else if (before)
-        tree_prune(t, before);
+        prune(t, before);
     return n != NULL;
 }
 
@@ -231,7 +232,7 @@ void tree_release(struct prefix_tree *t, struct node *n)
 {
     for (struct node *p = n; p; p = p->parent)
         if (--p->hot == 0) view_drop(&p->rows);
-    tree_prune(t, n);
+    prune(t, n);
 }
 
 static void unlink_used(struct prefix_tree *t, struct node *n)

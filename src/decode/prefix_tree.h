@@ -77,8 +77,6 @@ void tree_set_file(struct node *n, struct cache_file *f);
 bool tree_add_file(struct prefix_tree *t, struct cache_file *f, const int32_t *ids);
 /* Lets go of the files that are gone. */
 void tree_drop_files(struct prefix_tree *t);
-/* Removes the node if nothing needs it, then its parent likewise, and so on. */
-void tree_prune(struct prefix_tree *t, struct node *n);
 
 /* Evicts until `need` bytes fit, but nothing that is held, nor snapshots that are held elsewhere. false: they
  * cannot. */

@@ -2,6 +2,7 @@
 #include "forge/audit.h"
 
 #include "artifact/safetensors.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -11,12 +12,6 @@ struct tally {
     size_t payload, nonzero, scales, nonzero_scales;
     json_t *zero_payload, *zero_scales;
 };
-
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), k = strlen(tail);
-    return n >= k && !strcmp(s + n - k, tail);
-}
 
 static bool is_zero(const struct tensor *t)
 {

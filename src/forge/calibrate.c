@@ -9,10 +9,9 @@
 
 #include "base/mem.h"
 
-#define NORMS_MAX       7
-#define COLLAPSED       0.05 /* a head that hits no more often than this is of no use (MTPLX's line) */
-#define FIRST_TRIALS    8
-#define FEEDBACK_TRIALS 5
+#define NORMS_MAX    7
+#define COLLAPSED    0.05 /* a head that hits no more often than this is of no use (MTPLX's line) */
+#define FIRST_TRIALS 8
 
 struct calibration {
     const struct calibrate_options *o;

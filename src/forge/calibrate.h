@@ -90,10 +90,9 @@ struct calibrate_options {
 bool calibrate_run(struct calibrate *ret, struct teacher *teacher, const struct weights *w,
                    const struct calibrate_options *o, struct alula_error *e);
 
-/* "base_hidden_variant", ...; "confirmed", ...; "decided", "same_guesses", "tie", "undecided" */
+/* "base_hidden_variant", ...; "confirmed", ... */
 const char *calibrate_dimension_name(enum calibrate_dimension d);
 const char *calibrate_status_name(enum calibrate_status s);
-const char *calibrate_outcome_name(enum calibrate_outcome o);
 
 /* All of it as an object, with the words of MTPLX where it has them: status, score, agreement_by_depth,
  * topk_rates_by_depth. NULL when out of memory. */

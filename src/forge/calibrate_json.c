@@ -18,7 +18,7 @@ const char *calibrate_status_name(enum calibrate_status s)
     return names[s];
 }
 
-const char *calibrate_outcome_name(enum calibrate_outcome o)
+static const char *outcome_name(enum calibrate_outcome o)
 {
     static const char *const names[] = {"decided", "same_guesses", "tie", "undecided"};
     return names[o];
@@ -61,7 +61,7 @@ static json_t *trial_json(const struct calibrate *c, const struct calibrate_tria
 static json_t *choice_json(const struct calibrate_choice *ch)
 {
     return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:[f, f]}", "outcome",
-                     calibrate_outcome_name(ch->outcome), "chosen", ch->chosen, "rival", ch->rival,
+                     outcome_name(ch->outcome), "chosen", ch->chosen, "rival", ch->rival,
                      "declared", ch->declared, "won", (json_int_t)ch->won, "lost", (json_int_t)ch->lost, "p",
                      ch->p, "lead_95", ch->lead.low, ch->lead.high);
 }

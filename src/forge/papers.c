@@ -34,12 +34,6 @@ static bool is_carried(const char *name)
     return fits(name, carried, sizeof carried / sizeof *carried) || is_licence(name);
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), k = strlen(tail);
-    return n >= k && !strcmp(s + n - k, tail);
-}
-
 const char *papers_origin(const char *name)
 {
     if (!is_carried(name)) return NULL;

@@ -12,8 +12,6 @@
 static const char *const policies[] = {"quantize", "keep_bf16", "quantize_at_load"};
 static const char *const encodings[] = {"absolute", "delta"};
 
-const char *head_policy_name(enum head_policy p) { return policies[p]; }
-
 void recipe_init(struct recipe *r) { *r = (struct recipe){.plan = {.bits = 4, .group = 64}}; }
 
 void recipe_free(struct recipe *r) { arena_free(&r->arena); }

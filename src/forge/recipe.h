@@ -31,6 +31,5 @@ bool recipe_check(const struct recipe *r, struct alula_error *e);
 
 /* The choices as an object, without the folders. ids may be NULL. NULL when out of memory. */
 json_t *recipe_json(const struct plan_options *o, const char *trunk_id, const char *mtp_id);
-const char *head_policy_name(enum head_policy p); /* "keep_bf16" */
 
 #endif

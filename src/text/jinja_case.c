@@ -51,7 +51,8 @@ static uint32_t simple(uint32_t cp, enum jj_case how)
     return map_by(jj_case_upper, jj_case_upper_count, cp);
 }
 
-int jj_char_map(uint32_t cp, enum jj_case how, uint32_t out[3])
+/* Full mapping, 1..3 characters. */
+static int char_map(uint32_t cp, enum jj_case how, uint32_t out[3])
 {
     const struct jj_case_special *t = how == JJ_LOWER   ? jj_case_lower_special
                                       : how == JJ_UPPER ? jj_case_upper_special
@@ -130,7 +131,7 @@ static size_t write_mapped(const char *p, size_t n, size_t at, uint32_t cp, enum
     if (how == JJ_LOWER && cp == 0x3A3)
         out[0] = final_sigma(p, n, at) ? 0x3C2 : 0x3C3;
     else
-        count = jj_char_map(cp, how, out);
+        count = char_map(cp, how, out);
     for (int i = 0; i < count; i++) len += utf8_encode(out[i], bytes + len);
     return (size_t)len;
 }

@@ -147,7 +147,7 @@ static bool contains_element(struct jj_run *r, struct jj_value item, struct jj_v
     return true;
 }
 
-bool jj_contains(struct jj_run *r, struct jj_value item, struct jj_value in, bool *ret)
+static bool contains(struct jj_run *r, struct jj_value item, struct jj_value in, bool *ret)
 {
     struct jj_value found;
     *ret = false;
@@ -183,9 +183,9 @@ bool jj_compare(struct jj_run *r, int op, struct jj_value a, struct jj_value b, 
         if (!jj_equal(r, a, b, ret)) return false;
         *ret = !*ret;
         return true;
-    case JJ_OP_IN: return jj_contains(r, a, b, ret);
+    case JJ_OP_IN: return contains(r, a, b, ret);
     case JJ_OP_NOT_IN:
-        if (!jj_contains(r, a, b, ret)) return false;
+        if (!contains(r, a, b, ret)) return false;
         *ret = !*ret;
         return true;
     case '<':

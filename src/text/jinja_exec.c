@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+static bool exec(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow);
+
 /* ---- scopes -------------------------------------------------------------------------------------------- */
 
 static struct jj_scope *scope_new(struct jj_run *r, struct jj_scope *up)
@@ -209,7 +211,7 @@ static bool loop_round(struct jj_run *r, struct jj_loop *l, enum jj_flow *flow)
     struct jj_value self = {.kind = JJ_LOOP, .lp = l};
     if (!s || !scope_set(r, s, r->j->loop_name, self) || !assign(r, s, &l->def->target, l->now)) return false;
     r->scope = s;
-    bool ok = jj_exec(r, l->def->body, flow);
+    bool ok = exec(r, l->def->body, flow);
     r->scope = l->outer;
     scope_drop(r, s);
     return ok;
@@ -220,7 +222,7 @@ static bool exec_in_scope(struct jj_run *r, const struct jj_stmt *body, enum jj_
     struct jj_scope *outer = r->scope, *s = scope_new(r, outer);
     if (!s) return false;
     r->scope = s;
-    bool ok = jj_exec(r, body, flow);
+    bool ok = exec(r, body, flow);
     r->scope = outer;
     scope_drop(r, s);
     return ok;
@@ -345,7 +347,7 @@ bool jj_call_macro(struct jj_run *r, const struct jj_macro *m, const struct jj_a
     enum jj_flow flow = JJ_GO_ON;
     if (!s || !a || !bind_macro(r, def, args, a)) return false;
     r->scope = s;
-    if (!fill_scope(r, def, a, s) || !jj_exec(r, def->body, &flow)) return false;
+    if (!fill_scope(r, def, a, s) || !exec(r, def->body, &flow)) return false;
     r->scope = caller;
     r->line = line;
     scope_drop(r, s);
@@ -359,7 +361,7 @@ static bool exec_if(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flo
     for (; s; s = s->other) {
         struct jj_value cond = jj_bool(true);
         if (s->x && !jj_eval(r, s->x, &cond)) return false;
-        if (jj_truth(cond)) return jj_exec(r, s->body, flow);
+        if (jj_truth(cond)) return exec(r, s->body, flow);
     }
     return true;
 }
@@ -398,7 +400,7 @@ static bool exec_one(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *fl
     return jj_fail(r, ALULA_INTERNAL, "an unknown statement in the tree");
 }
 
-bool jj_exec(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow)
+static bool exec(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow)
 {
     if (!jj_enter(r)) return false;
     for (; s && *flow == JJ_GO_ON; s = s->next) {
@@ -414,7 +416,7 @@ bool jj_run_template(struct jj_run *r, struct jj_dict *context)
     enum jj_flow flow = JJ_GO_ON;
     r->context = context;
     r->scope = scope_new(r, NULL);
-    bool ok = r->scope && jj_exec(r, r->j->body, &flow);
+    bool ok = r->scope && exec(r, r->j->body, &flow);
     if (!ok) r->out->len = r->out_base;
     if (r->out->data) r->out->data[r->out->len] = '\0';
     return ok;

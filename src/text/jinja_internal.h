@@ -392,7 +392,6 @@ bool jj_equal(struct jj_run *r, struct jj_value a, struct jj_value b, bool *ret)
 bool jj_key_equal(struct jj_value a, struct jj_value b);
 bool jj_order(struct jj_run *r, struct jj_value a, struct jj_value b, const char *op, int *ret);
 bool jj_compare(struct jj_run *r, int op, struct jj_value a, struct jj_value b, bool *ret);
-bool jj_contains(struct jj_run *r, struct jj_value item, struct jj_value in, bool *ret);
 /* Stable; keys[i] orders items[i]; both are rearranged. */
 bool jj_sort(struct jj_run *r, struct jj_value *items, struct jj_value *keys, size_t n, bool reverse);
 
@@ -415,18 +414,14 @@ bool jj_parse_int(const char *p, size_t n, struct jj_value *ret, bool *fits);
 /* Text is built on top of run's out buffer: mark, put ..., take. */
 bool jj_put(struct jj_run *r, const char *p, size_t n);
 bool jj_put_str(struct jj_run *r, const char *literal);
-bool jj_put_fill(struct jj_run *r, char c, size_t n);
 bool jj_take(struct jj_run *r, size_t mark, struct jj_value *ret);
 bool jj_put_text(struct jj_run *r, struct jj_value v); /* str(v) */
-bool jj_put_repr(struct jj_run *r, struct jj_value v);
-bool jj_put_number(struct jj_run *r, struct jj_value v, bool json);
 bool jj_put_escaped(struct jj_run *r, const char *p, size_t n); /* HTML */
 bool jj_text_of(struct jj_run *r, struct jj_value v,
                 struct jj_value *ret);       /* str(v) as a value; a str stays itself */
 const char *jj_kind_name(struct jj_value v); /* Python's: 'dict', 'NoneType' */
 /* The message of an undefined value: "'x' is undefined". Returns false. */
 bool jj_fail_undef(struct jj_run *r, struct jj_value v);
-void jj_undef_message(struct jj_value v, char *out, size_t cap);
 
 struct jj_json_style {
     bool ascii, sort;
@@ -465,8 +460,6 @@ bool jj_char_printable(uint32_t cp);
 bool jj_char_is_upper(uint32_t cp);
 bool jj_char_is_lower(uint32_t cp);
 bool jj_char_is_title(uint32_t cp);
-/* Full mapping, 1..3 characters. */
-int jj_char_map(uint32_t cp, enum jj_case how, uint32_t out[3]);
 
 /* ---- iterating (jinja_iter.c) -------------------------------------------------------------------------- */
 
@@ -507,7 +500,6 @@ bool jj_iter_collect(struct jj_run *r, struct jj_value v, struct jj_items *ret);
 bool jj_iter_open_back(struct jj_run *r, struct jj_value v, struct jj_iter *ret, bool *ok);
 /* len(v); *ok false if v has none. */
 bool jj_length(struct jj_run *r, struct jj_value v, size_t *ret, bool *ok);
-bool jj_fail_not_iterable(struct jj_run *r, struct jj_value v);
 /* Read the arguments of map, select, ... when the first element is asked for (jinja_filter_list.c). */
 bool jj_map_prepare(struct jj_run *r, struct jj_iter *it);
 bool jj_select_prepare(struct jj_run *r, struct jj_iter *it);
@@ -564,7 +556,6 @@ bool jj_arg_str(struct jj_run *r, struct jj_value v, const char *what, const str
 bool jj_eval(struct jj_run *r, const struct jj_expr *x, struct jj_value *ret);
 
 enum jj_flow { JJ_GO_ON, JJ_BREAK, JJ_CONTINUE };
-bool jj_exec(struct jj_run *r, const struct jj_stmt *s, enum jj_flow *flow);
 void jj_lookup(struct jj_run *r, const struct jj_str *name, struct jj_value *ret);
 /* loop.NAME; *found false if there is no such attribute. */
 bool jj_loop_attr(struct jj_run *r, struct jj_loop *l, const struct jj_str *name, struct jj_value *ret,

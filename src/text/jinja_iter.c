@@ -6,7 +6,7 @@
  * read they are empty. */
 #include "text/jinja_internal.h"
 
-bool jj_fail_not_iterable(struct jj_run *r, struct jj_value v)
+static bool fail_not_iterable(struct jj_run *r, struct jj_value v)
 {
     return jj_fail(r, ALULA_FORMAT, "a value of type '%s' cannot be iterated over", jj_kind_name(v));
 }
@@ -47,7 +47,7 @@ bool jj_iter_open(struct jj_run *r, struct jj_value v, struct jj_iter *ret)
         return true;
     case JJ_RANGE: ret->kind = JJ_I_RANGE; return true;
     case JJ_ITER: ret->kind = JJ_I_SHARED; return true;
-    default: return jj_fail_not_iterable(r, v);
+    default: return fail_not_iterable(r, v);
     }
 }
 

@@ -25,15 +25,6 @@ bool jj_put(struct jj_run *r, const char *p, size_t n)
 
 bool jj_put_str(struct jj_run *r, const char *literal) { return jj_put(r, literal, strlen(literal)); }
 
-bool jj_put_fill(struct jj_run *r, char c, size_t n)
-{
-    char block[64];
-    memset(block, c, sizeof block);
-    for (; n > sizeof block; n -= sizeof block)
-        if (!jj_put(r, block, sizeof block)) return false;
-    return jj_put(r, block, n);
-}
-
 bool jj_take(struct jj_run *r, size_t mark, struct jj_value *ret)
 {
     size_t n = r->out->len - mark;
@@ -52,7 +43,7 @@ const char *jj_kind_name(struct jj_value v)
 
 /* ---- undefined ----------------------------------------------------------------------------------------- */
 
-void jj_undef_message(struct jj_value v, char *out, size_t cap)
+static void undef_message(struct jj_value v, char *out, size_t cap)
 {
     struct jj_value owner = {.kind = v.owner};
     const char *of = jj_kind_name(owner);
@@ -76,13 +67,15 @@ void jj_undef_message(struct jj_value v, char *out, size_t cap)
 bool jj_fail_undef(struct jj_run *r, struct jj_value v)
 {
     char text[400];
-    jj_undef_message(v, text, sizeof text);
+    undef_message(v, text, sizeof text);
     return jj_fail(r, ALULA_FORMAT, "%s", text);
 }
 
 /* ---- str and repr -------------------------------------------------------------------------------------- */
 
-bool jj_put_number(struct jj_run *r, struct jj_value v, bool json)
+static bool put_repr(struct jj_run *r, struct jj_value v);
+
+static bool put_number(struct jj_run *r, struct jj_value v, bool json)
 {
     char text[32];
     if (v.kind == JJ_BOOL) return jj_put_str(r, json ? (v.b ? "true" : "false") : (v.b ? "True" : "False"));
@@ -148,7 +141,7 @@ static bool put_list_repr(struct jj_run *r, const struct jj_list *l, bool tuple)
 {
     if (!jj_put_str(r, tuple ? "(" : "[")) return false;
     for (size_t i = 0; i < l->n; i++)
-        if ((i && !jj_put_str(r, ", ")) || !jj_put_repr(r, l->v[i])) return false;
+        if ((i && !jj_put_str(r, ", ")) || !put_repr(r, l->v[i])) return false;
     return jj_put_str(r, !tuple ? "]" : l->n == 1 ? ",)" : ")");
 }
 
@@ -156,15 +149,15 @@ static bool put_dict_repr(struct jj_run *r, const struct jj_dict *d)
 {
     if (!jj_put_str(r, "{")) return false;
     for (uint32_t i = 0; i < d->n; i++)
-        if ((i && !jj_put_str(r, ", ")) || !jj_put_repr(r, d->pairs[i].key) || !jj_put_str(r, ": ") ||
-            !jj_put_repr(r, d->pairs[i].value))
+        if ((i && !jj_put_str(r, ", ")) || !put_repr(r, d->pairs[i].key) || !jj_put_str(r, ": ") ||
+            !put_repr(r, d->pairs[i].value))
             return false;
     return jj_put_str(r, "}");
 }
 
-bool jj_put_repr(struct jj_run *r, struct jj_value v)
+static bool put_repr(struct jj_run *r, struct jj_value v)
 {
-    if (jj_is_number(v)) return jj_put_number(r, v, false);
+    if (jj_is_number(v)) return put_number(r, v, false);
     if (!jj_enter(r)) return false;
     bool ok;
     switch (v.kind) {
@@ -187,7 +180,7 @@ bool jj_put_repr(struct jj_run *r, struct jj_value v)
 bool jj_put_text(struct jj_run *r, struct jj_value v)
 {
     if (v.kind == JJ_STR) return jj_put(r, v.s->p, v.s->n);
-    return v.kind == JJ_UNDEF || jj_put_repr(r, v);
+    return v.kind == JJ_UNDEF || put_repr(r, v);
 }
 
 bool jj_text_of(struct jj_run *r, struct jj_value v, struct jj_value *ret)
@@ -261,7 +254,7 @@ static bool put_json_key(struct jj_run *r, struct jj_value key, bool ascii)
 {
     if (key.kind == JJ_STR) return put_json_str(r, key.s->p, key.s->n, ascii);
     if (!jj_put_str(r, "\"")) return false;
-    return (key.kind == JJ_NONE ? jj_put_str(r, "null") : jj_put_number(r, key, true)) && jj_put_str(r, "\"");
+    return (key.kind == JJ_NONE ? jj_put_str(r, "null") : put_number(r, key, true)) && jj_put_str(r, "\"");
 }
 
 /* Keys and values in the order of the keys. */
@@ -299,7 +292,7 @@ static bool put_json_dict(struct jj_run *r, const struct jj_dict *d, const struc
 static bool put_json(struct jj_run *r, struct jj_value v, const struct jj_json_style *style, size_t level)
 {
     if (!jj_step(r, 1)) return false;
-    if (jj_is_number(v)) return jj_put_number(r, v, true);
+    if (jj_is_number(v)) return put_number(r, v, true);
     if (!jj_enter(r)) return false;
     bool ok;
     switch (v.kind) {

@@ -1,4 +1,4 @@
-/* schema_merge.c - schemas said together, and schemas told apart. Must not know grammars. */
+/* merge.c - schemas said together, and schemas told apart. Must not know grammars. */
 #include <string.h>
 
 #include "text/schema_parts.h"
@@ -105,7 +105,8 @@ static bool widens(const json_t *a, const json_t *b)
     return false;
 }
 
-json_t *schema_merge(struct schema_reader *r, const json_t *a, const json_t *b)
+/* Both together, a new schema, or NULL with an error. */
+static json_t *merge(struct schema_reader *r, const json_t *a, const json_t *b)
 {
     const char *key;
     json_t *value, *all;
@@ -143,7 +144,7 @@ static bool add_parts(struct schema_reader *r, const json_t *schema, int depth, 
     json_t *own = json_is_object(schema) ? json_copy(unconst(schema)) : json_incref(unconst(schema));
     json_object_del(own, "$ref");
     json_object_del(own, "allOf");
-    json_t *merged = schema_merge(r, *all, own);
+    json_t *merged = merge(r, *all, own);
     json_decref(own);
     if (!merged) return false;
     json_decref(*all);

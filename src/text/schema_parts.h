@@ -64,8 +64,6 @@ bool schema_is_annotation(const char *keyword);
 /* A schema that says what this one, its $ref and the parts of its allOf say together; the caller's reference, or NULL with
  * an error. It has none of these keywords. */
 json_t *schema_flatten(struct schema_reader *r, const json_t *schema);
-/* Both together, a new schema, or NULL with an error. */
-json_t *schema_merge(struct schema_reader *r, const json_t *a, const json_t *b);
 /* Whether nothing can fit both. */
 bool schema_apart(struct schema_reader *r, const json_t *a, const json_t *b);
 
@@ -95,7 +93,5 @@ int32_t schema_string(struct schema_reader *r, const json_t *schema, enum string
 int32_t schema_constants(struct schema_reader *r, const json_t *schema, unsigned types, enum string_form form,
                          int32_t next);
 bool schema_has_type(const json_t *value, unsigned types);
-/* Refuses what would be taken for the end of a call's value. */
-void schema_check_tags(struct schema_reader *r, const char *s, size_t n);
 
 #endif

@@ -137,7 +137,8 @@ static int32_t other_member(struct schema_reader *r, const struct schema_object 
     return key;
 }
 
-void schema_check_tags(struct schema_reader *r, const char *s, size_t n)
+/* Refuses what would be taken for the end of a call's value. */
+static void check_tags(struct schema_reader *r, const char *s, size_t n)
 {
     if (r->j->form & STRING_TAGLESS && json_text_has_tag(s, n))
         schema_refuse(r, ALULA_UNSUPPORTED, NULL, "a name or constant that holds a tag of a tool call");
@@ -150,7 +151,7 @@ static int32_t member(struct schema_reader *r, const struct schema_property *p, 
     buf_init(&key, 0);
     json_write_str(&key, p->name, strlen(p->name));
     buf_str(&key, ": ");
-    schema_check_tags(r, key.data ? key.data : "", key.len);
+    check_tags(r, key.data ? key.data : "", key.len);
     int32_t begin = grammar_text(r->g, key.data ? key.data : "", key.len, call(r, rule, next));
     if (key.failed) schema_refuse(r, ALULA_NOMEM, NULL, "no memory");
     buf_free(&key);
@@ -370,7 +371,7 @@ static bool add_word(struct schema_reader *r, struct word *words, size_t *n, con
         json_write(&text, value, 0);
     if (text.failed) buf_free(&text);
     if (!text.data) return false;
-    schema_check_tags(r, text.data, text.len);
+    check_tags(r, text.data, text.len);
     words[(*n)++] = (struct word){text.data, text.len};
     return true;
 }

@@ -33,7 +33,6 @@ bool vocab_create(struct vocab *v, int count, size_t n_bytes, int n_merges, int 
 {
     memset(v, 0, sizeof *v);
     v->count = count;
-    v->blob_size = n_bytes;
     v->by_bytes_mask = table_mask((size_t)count);
     v->by_pair_mask = table_mask((size_t)n_merges);
     v->tokens = arena_array(&v->mem, (size_t)count, sizeof *v->tokens);

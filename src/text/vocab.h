@@ -27,7 +27,7 @@ struct vocab {
     int count; /* ids run from 0 to count-1 */
     struct vocab_token *tokens;
     char *blob; /* the bytes of all tokens */
-    size_t blob_used, blob_size;
+    size_t blob_used;
     int32_t *by_bytes; /* hash table over base tokens: ids, -1 = free */
     size_t by_bytes_mask;
     struct vocab_pair *by_pair; /* hash table over merges */

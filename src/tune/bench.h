@@ -131,9 +131,8 @@ json_t *bench_json(const struct bench *b, const struct bench_label *label);
 void bench_csv(const struct bench *b, struct buf *out);
 /* A picture: how much each step computes for each byte it reads, and how fast, below the read limit. SVG. */
 void bench_plot(const struct bench *b, const struct bench_label *label, struct buf *out);
-/* "verify, rows", for people; "verify", for programs. */
+/* "verify, rows" */
 const char *bench_kind_name(enum bench_kind kind);
-const char *bench_kind_key(enum bench_kind kind);
 
 /* The first token of a model in a folder: opens it with everything that an answer needs, reads a short prompt, draws
  * one token, closes it; once to warm the page cache, then `times` times (at most BENCH_ROUNDS_MAX). Seconds. Errors:

@@ -104,7 +104,6 @@ static const struct kind {
 };
 
 const char *bench_kind_name(enum bench_kind kind) { return kinds[kind].name; }
-const char *bench_kind_key(enum bench_kind kind) { return kinds[kind].key; }
 
 /* What a job of each kind has to say. */
 static json_t *job_json(const struct bench *b, const struct bench_job *job)

@@ -28,12 +28,6 @@ enum {
 /* With its end, so that "ab" "c" and "a" "bc" differ. */
 static void add_str(struct sha256 *s, const char *text) { sha256_add(s, text, strlen(text) + 1); }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && !strcmp(name + n - m, end);
-}
-
 /* Size, and samples spread over the whole of it: a tensor file may have a hundred gigabytes, and any other
  * training or quantization changes nearly every byte. */
 static bool add_tensor_file(struct sha256 *s, const char *path, struct alula_error *e)
