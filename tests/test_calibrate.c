@@ -1,9 +1,9 @@
 /* test_calibrate.c - the true contract is found, what cannot be told apart is called so, and a head that is
  * not of this trunk is refused: the seed's case and every way in which a pair can be wrong. */
+#include "tests/forge_rig.h"
 #include "tests/support.h"
 
 #include "forge/calibrate.h"
-#include "forge/forge.h"
 #include "text/tokenizer.h"
 #include "tests/head_rig.h"
 
@@ -62,14 +62,8 @@ static struct calibrate run_ok(const struct pair *p, const struct mtp_contract *
 
 static const char *packed_trunk(void)
 {
-    static char dir[4096];
-    struct forge_report report;
-    struct alula_error e = {0};
-    if (dir[0]) return dir;
-    snprintf(dir, sizeof dir, "%s/packed", scratch_dir());
-    const struct forge_options o = {
-        .trunk = TRUNK, .mtp = HEAD_DONOR, .out = dir, .plan = {.bits = 4, .group = 64}};
-    assert_ok(forge_run(&o, &report, &e), e);
+    static const char *dir;
+    if (!dir) dir = forge_pair(TRUNK, HEAD_DONOR, scratch_path("packed"));
     return dir;
 }
 

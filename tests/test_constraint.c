@@ -4,25 +4,9 @@
 #include <string.h>
 
 #include "decode/decode_internal.h"
+#include "tests/engine_rig.h"
 #include "tests/grammar_rig.h"
 #include "text/toolcall.h"
-
-static struct alula_engine *engine; /* the bundled trunk with the donor's head */
-
-static int open_engine(void **state)
-{
-    (void)state;
-    struct alula_error e;
-    struct alula_engine_options o = {.mtp = "models/tiny-donor"};
-    return alula_engine_open(&engine, "models/tiny-trunk", &o, &e) ? 0 : -1;
-}
-
-static int close_engine(void **state)
-{
-    (void)state;
-    alula_engine_close(engine);
-    return 0;
-}
 
 struct answer {
     struct buf text;
@@ -340,5 +324,5 @@ int main(void)
         cmocka_unit_test(test_free_drafts),     cmocka_unit_test(test_cut),     cmocka_unit_test(test_turns),
         cmocka_unit_test(test_refused_options),
     };
-    return cmocka_run_group_tests(tests, open_engine, close_engine);
+    return cmocka_run_group_tests(tests, open_graft, close_engine);
 }

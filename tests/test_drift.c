@@ -1,5 +1,6 @@
 /* test_drift.c - how far one trunk lies from another: equal ones, planted changes, other layouts, other
  * shapes. */
+#include "tests/forge_rig.h"
 #include "tests/support.h"
 
 #include <math.h>
@@ -8,7 +9,6 @@
 #include <string.h>
 #include "artifact/safetensors.h"
 #include "forge/drift.h"
-#include "forge/forge.h"
 
 struct side {
     struct checkpoint *cp;
@@ -178,13 +178,10 @@ static void test_threads_do_not_matter(void **state)
 static void test_packed_against_plain(void **state)
 {
     (void)state;
-    char out[4096];
-    struct forge_report report;
-    struct alula_error e = {0};
-    snprintf(out, sizeof out, "%s/packed", scratch_dir());
-    struct forge_options o = {.trunk = "models/tiny-donor", .out = out, .plan = {.bits = 8, .group = 64}};
-    assert_ok(forge_run(&o, &report, &e), e);
-    struct drift d = run_ok(out, "models/tiny-donor", 2);
+    struct forge_options o = forge_usual("models/tiny-donor", NULL, scratch_path("packed"));
+    o.plan.bits = 8;
+    forge_ok(&o);
+    struct drift d = run_ok(o.out, "models/tiny-donor", 2);
     const struct drift_entry *experts = find(&d, DRIFT_EXPERTS, 0);
     assert_true(experts->dequantized && !experts->identical);
     assert_true(experts->change > 0 && experts->change < 0.02);
@@ -239,7 +236,8 @@ static void test_json_names_the_tokens(void **state)
     struct tokenizer *t;
     struct alula_error e = {0};
     assert_ok(tokenizer_open(&t, "models/tiny-trunk", &e), e);
-    json_t *o = (drift_name_rows(&d, t), drift_json(&d)), *most = json_object_get(json_object_get(o, "embedding_rows"), "most");
+    json_t *o = (drift_name_rows(&d, t), drift_json(&d)),
+           *most = json_object_get(json_object_get(o, "embedding_rows"), "most");
     assert_int_equal(json_array_size(most), DRIFT_ROWS);
     assert_true(json_is_string(json_object_get(json_array_get(most, 0), "token")));
     assert_int_equal(json_array_size(json_object_get(o, "entries")), d.n);

@@ -1,34 +1,10 @@
 /* test_forge.c - the forge: bytes equal to mlx-lm's, the same from any layout and on any thread count; what is refused. */
-#include "tests/support.h"
+#include "tests/forge_rig.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "forge/forge.h"
-
-static struct forge_options options(const char *trunk, const char *mtp, const char *out)
-{
-    return (struct forge_options){
-        .trunk = trunk, .mtp = mtp, .out = out, .plan = {.bits = 4, .group = 64}, .n_threads = 2};
-}
-
-static const char *out_path(const char *name)
-{
-    static char paths[8][4096];
-    static int turn;
-    char *p = paths[turn++ % 8];
-    snprintf(p, sizeof paths[0], "%s/%s", scratch_dir(), name);
-    return p;
-}
-
-static void forge_ok(const struct forge_options *o)
-{
-    struct forge_report r;
-    struct alula_error e = {0};
-    assert_ok(forge_run(o, &r, &e), e);
-}
 
 /* Same names, types, shapes and bytes, in whatever order they lie. */
 static void assert_same_tensors(const char *path_a, const char *path_b)
@@ -48,20 +24,10 @@ static void assert_same_tensors(const char *path_a, const char *path_b)
     st_close(b);
 }
 
-static json_t *read_json(const char *dir, const char *name)
-{
-    char path[4096];
-    struct alula_error e;
-    assert_ok(path_join(path, sizeof path, dir, name, &e), e);
-    json_t *v = json_parse_file(path, 1u << 24, 64, &e);
-    assert_ok(v, e);
-    return v;
-}
-
 static void test_body_equals_mlx_lm(void **state)
 {
     (void)state;
-    struct forge_options o = options("tests/data/mlx4/hf", NULL, out_path("mlx4"));
+    struct forge_options o = forge_usual("tests/data/mlx4/hf", NULL, scratch_path("mlx4"));
     forge_ok(&o);
     char path[4096];
     snprintf(path, sizeof path, "%s/model.safetensors", o.out);
@@ -86,7 +52,7 @@ static void test_body_equals_mlx_lm(void **state)
 static void test_bf16_head_equals_mtplx(void **state)
 {
     (void)state;
-    struct forge_options o = options("tests/data/mlx4/hf", NULL, out_path("keep"));
+    struct forge_options o = forge_usual("tests/data/mlx4/hf", NULL, scratch_path("keep"));
     o.plan.head_policy = HEAD_KEEP_BF16;
     forge_ok(&o);
     char path[4096];
@@ -101,18 +67,19 @@ static const struct plan_override all_plain[] = {{"*", PLAN_PLAIN_BITS, 0}};
 static void test_any_layout_in_same_bytes_out(void **state)
 {
     (void)state;
-    struct forge_options numbered = options("tests/data/layouts/trunk", "tests/data/layouts/donor", out_path("numbered"));
+    struct forge_options numbered =
+        forge_usual("tests/data/layouts/trunk", "tests/data/layouts/donor", scratch_path("numbered"));
     numbered.trunk_id = "the body";
     numbered.mtp_id = "the head";
     struct forge_options fused = numbered, stacked = numbered, unpacked = numbered;
     fused.trunk = "tests/data/layouts/donor";
-    fused.out = out_path("fused");
+    fused.out = scratch_path("fused");
     fused.n_threads = 3;
     unpacked.plan.overrides = all_plain;
     unpacked.plan.n_overrides = 1;
-    unpacked.out = out_path("unpacked");
+    unpacked.out = scratch_path("unpacked");
     stacked.trunk = stacked.mtp = unpacked.out;
-    stacked.out = out_path("stacked");
+    stacked.out = scratch_path("stacked");
     stacked.n_threads = 1;
     forge_ok(&numbered);
     forge_ok(&fused);
@@ -130,7 +97,8 @@ static void test_any_layout_in_same_bytes_out(void **state)
 static void test_packed_trunk_keeps_its_codes(void **state)
 {
     (void)state;
-    struct forge_options o = options("tests/data/mlx-mixed/mlx", "tests/data/mlx4/hf", out_path("mixed"));
+    struct forge_options o =
+        forge_usual("tests/data/mlx-mixed/mlx", "tests/data/mlx4/hf", scratch_path("mixed"));
     forge_ok(&o);
     char path[4096];
     snprintf(path, sizeof path, "%s/model.safetensors", o.out);
@@ -154,7 +122,7 @@ static bool stop_at_once(void *arg, const char *what, uint64_t done, uint64_t to
 static void test_cancelled_leaves_no_artifact(void **state)
 {
     (void)state;
-    struct forge_options o = options("models/tiny-trunk", "models/tiny-donor", out_path("cancelled"));
+    struct forge_options o = forge_usual("models/tiny-trunk", "models/tiny-donor", scratch_path("cancelled"));
     struct forge_report r;
     struct alula_error e = {0};
     const struct watch watch = {stop_at_once, NULL};
@@ -167,7 +135,7 @@ static void test_cancelled_leaves_no_artifact(void **state)
 static void test_existing_output_is_refused(void **state)
 {
     (void)state;
-    struct forge_options o = options("tests/data/layouts/donor", NULL, out_path("there"));
+    struct forge_options o = forge_usual("tests/data/layouts/donor", NULL, scratch_path("there"));
     struct forge_report r;
     struct alula_error e = {0};
     assert_int_equal(mkdir(o.out, 0777), 0);
@@ -179,7 +147,8 @@ static void test_existing_output_is_refused(void **state)
 static void test_wrong_dimensions_are_refused(void **state)
 {
     (void)state;
-    struct forge_options o = options("models/tiny-trunk", "tests/data/layouts/donor", out_path("wrong"));
+    struct forge_options o =
+        forge_usual("models/tiny-trunk", "tests/data/layouts/donor", scratch_path("wrong"));
     struct forge_report r;
     struct alula_error e = {0};
     assert_false(forge_run(&o, &r, &e));
@@ -190,7 +159,7 @@ static void test_wrong_dimensions_are_refused(void **state)
 static void test_missing_head_is_refused(void **state)
 {
     (void)state;
-    struct forge_options o = options("models/tiny-trunk", NULL, out_path("headless"));
+    struct forge_options o = forge_usual("models/tiny-trunk", NULL, scratch_path("headless"));
     struct forge_report r;
     struct alula_error e = {0};
     assert_false(forge_run(&o, &r, &e));

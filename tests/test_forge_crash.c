@@ -1,5 +1,5 @@
 /* test_forge_crash.c - the forge killed, or out of disk: the artifact is whole or absent, and going on gives the same bytes. */
-#include "tests/support.h"
+#include "tests/forge_rig.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -9,35 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "forge/forge.h"
-
-static struct forge_options options(const char *trunk, const char *mtp, const char *out)
-{
-    return (struct forge_options){
-        .trunk = trunk, .mtp = mtp, .out = out, .plan = {.bits = 4, .group = 64}, .n_threads = 2};
-}
-
-static const char *out_path(const char *name)
-{
-    static char paths[8][4096];
-    static int turn;
-    char *p = paths[turn++ % 8];
-    snprintf(p, sizeof paths[0], "%s/%s", scratch_dir(), name);
-    return p;
-}
-
-static void forge_ok(const struct forge_options *o)
-{
-    struct forge_report r;
-    struct alula_error e = {0};
-    assert_ok(forge_run(o, &r, &e), e);
-}
-
 /* A full disk stands in for by a limit on file sizes: the write fails in the middle of a shard. */
 static void test_full_disk(void **state)
 {
     (void)state;
-    struct forge_options o = options("models/tiny-trunk", "models/tiny-donor", out_path("full"));
+    struct forge_options o = forge_usual("models/tiny-trunk", "models/tiny-donor", scratch_path("full"));
     int status;
     pid_t pid = fork();
     if (pid == 0) {
@@ -58,14 +34,14 @@ static void test_killed_at_any_instant(void **state)
 {
     (void)state;
     struct forge_options ref =
-        options("tests/data/layouts/trunk", "tests/data/layouts/donor", out_path("reference"));
+        forge_usual("tests/data/layouts/trunk", "tests/data/layouts/donor", scratch_path("reference"));
     struct timespec t0, t1;
     clock_gettime(CLOCK_MONOTONIC, &t0);
     forge_ok(&ref);
     clock_gettime(CLOCK_MONOTONIC, &t1);
     double span_us = (double)(t1.tv_sec - t0.tv_sec) * 1e6 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e3;
 
-    struct forge_options o = options(ref.trunk, ref.mtp, out_path("killed"));
+    struct forge_options o = forge_usual(ref.trunk, ref.mtp, scratch_path("killed"));
     enum { KILLS = 200 };
     for (int i = 0; i < KILLS; i++) {
         struct alula_error e;

@@ -1,5 +1,6 @@
 /* The server at its socket: every way to be refused has its status, every way to break off leaves it standing. Clients
  * here are plain sockets, so that they can be as rude as they like. */
+#include "tests/engine_rig.h"
 #include "tests/support.h"
 
 #include <arpa/inet.h>
@@ -11,22 +12,6 @@
 #include <unistd.h>
 
 #include "serve/http.h"
-
-static struct alula_engine *engine;
-
-static int open_engine(void **state)
-{
-    (void)state;
-    struct alula_error e;
-    return alula_engine_open(&engine, "models/tiny-donor", NULL, &e) ? 0 : -1;
-}
-
-static int close_engine(void **state)
-{
-    (void)state;
-    alula_engine_close(engine);
-    return 0;
-}
 
 /* ---- a server --------------------------------------------------------------------------------------------------------------- */
 
@@ -561,5 +546,5 @@ int main(void)
         cmocka_unit_test(many_are_answered_alike),
         cmocka_unit_test(an_end_closes_all),
     };
-    return cmocka_run_group_tests(tests, open_engine, close_engine);
+    return cmocka_run_group_tests(tests, open_donor, close_engine);
 }

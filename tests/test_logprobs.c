@@ -4,28 +4,13 @@
 #include <string.h>
 
 #include "decode/decode_internal.h"
+#include "tests/engine_rig.h"
 #include "tests/support.h"
 
 enum { N_PROMPT = 80, N_ANSWER = 30, N = N_PROMPT + N_ANSWER, WIDTH = 6 };
 
-static struct alula_engine *engine; /* the bundled trunk with the donor's head */
 static struct alula_logprob want[N][WIDTH];
 static int32_t ids[N];
-
-static int open_engine(void **state)
-{
-    (void)state;
-    struct alula_error e;
-    struct alula_engine_options o = {.mtp = "models/tiny-donor"};
-    return alula_engine_open(&engine, "models/tiny-trunk", &o, &e) ? 0 : -1;
-}
-
-static int close_engine(void **state)
-{
-    (void)state;
-    alula_engine_close(engine);
-    return 0;
-}
 
 /* Row t of the trunk is about the token behind it. */
 static bool take_row(void *arg, int d, size_t t, const float *logits, struct alula_error *e)
@@ -163,5 +148,5 @@ int main(void)
         cmocka_unit_test(test_second_prompt),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, open_engine, close_engine);
+    return cmocka_run_group_tests(tests, open_graft, close_engine);
 }

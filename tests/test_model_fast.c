@@ -1,27 +1,21 @@
 /* Fast mode: int8 activations against packed weights. What exact mode promises of batches holds here too, bit for
  * bit; and the two modes say nearly the same (the figures are printed). */
+#include "tests/forge_rig.h"
 #include "tests/model_rig.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "forge/forge.h"
-
 #define N 200 /* beyond a block of keys, a tile of queries, the rows that the delta rule takes at once */
 
-static char artifact[4096];
+static const char *artifact;
 static json_t *json;
 
 static int setup(void **arg)
 {
     (void)arg;
-    struct forge_report report;
-    struct alula_error e;
-    snprintf(artifact, sizeof artifact, "%s/artifact", scratch_dir());
-    struct forge_options o = {.trunk = "models/tiny-trunk", .mtp = "models/tiny-donor", .out = artifact,
-                              .plan = {.bits = 4, .group = 64}, .n_threads = 2};
-    assert_ok(forge_run(&o, &report, &e), e);
+    artifact = forge_pair("models/tiny-trunk", "models/tiny-donor", scratch_path("artifact"));
     json = expected_json("models/expected.json");
     return 0;
 }
@@ -35,7 +29,8 @@ static int teardown(void **arg)
 
 static void text_ids(const char *kind, int window, int32_t *ids, int n)
 {
-    const json_t *list = json_array_get(json_object_get(json_object_get(json, "loss_windows"), kind), (size_t)window);
+    const json_t *list =
+        json_array_get(json_object_get(json_object_get(json, "loss_windows"), kind), (size_t)window);
     for (int i = 0; i < n; i++) ids[i] = (int32_t)json_integer_value(json_array_get(list, (size_t)i));
 }
 
@@ -114,7 +109,8 @@ static void probabilities(const float *logits, int n, double *log_p)
     for (int i = 0; i < n; i++) log_p[i] = logits[i] - max - log(sum);
 }
 
-static void compare_rows(struct comparison *c, const float *exact, const float *fast, const int32_t *ids, int n, int vocab)
+static void compare_rows(struct comparison *c, const float *exact, const float *fast, const int32_t *ids,
+                         int n, int vocab)
 {
     double *p = mem_alloc((size_t)vocab * sizeof *p), *q = mem_alloc((size_t)vocab * sizeof *q);
     for (int t = 0; t + 1 < n; t++) {
@@ -159,8 +155,10 @@ static void close_to_exact(void **arg)
     }
     rig_close(&g);
     double n = (double)all.n;
-    printf("fast against exact, %lld tokens: KL %.2e nats, top-1 agreement %.2f %%, perplexity %.4f against %.4f\n",
-           (long long)all.n, all.kl / n, 100 * (double)all.agree / n, exp(all.loss[1] / n), exp(all.loss[0] / n));
+    printf("fast against exact, %lld tokens: KL %.2e nats, top-1 agreement %.2f %%, perplexity %.4f against "
+           "%.4f\n",
+           (long long)all.n, all.kl / n, 100 * (double)all.agree / n, exp(all.loss[1] / n),
+           exp(all.loss[0] / n));
     assert_true(all.kl / n < 1e-3);
     assert_true((double)all.agree / n > 0.98);
 }

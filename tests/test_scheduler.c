@@ -1,5 +1,6 @@
 /* The scheduler over the bundled model: answers do not depend on who is served beside them, nobody waits for a client,
  * nothing is held by who is gone, and what cannot be is refused with numbers. */
+#include "tests/engine_rig.h"
 #include "tests/support.h"
 
 #include <pthread.h>
@@ -13,22 +14,7 @@
 
 #define N_CTX 2048
 
-static struct alula_engine *engine;
 static const struct alula_sampling greedy = {.top_p = 1, .repetition_penalty = 1};
-
-static int open_engine(void **state)
-{
-    (void)state;
-    struct alula_error e;
-    return alula_engine_open(&engine, "models/tiny-donor", NULL, &e) ? 0 : -1;
-}
-
-static int close_engine(void **state)
-{
-    (void)state;
-    alula_engine_close(engine);
-    return 0;
-}
 
 /* ---- a scheduler and its clients ----------------------------------------------------------------------------------------- */
 
@@ -508,5 +494,5 @@ int main(void)
         cmocka_unit_test(time_runs_out),
         cmocka_unit_test(an_end_is_told),
     };
-    return cmocka_run_group_tests(tests, open_engine, close_engine);
+    return cmocka_run_group_tests(tests, open_donor, close_engine);
 }

@@ -5,26 +5,10 @@
 
 #include "base/utf8.h"
 #include "decode/decode_internal.h"
+#include "tests/engine_rig.h"
 #include "tests/support.h"
 
 #define TEXT_MAX 8192
-
-static struct alula_engine *engine; /* the bundled trunk with the donor's head */
-
-static int open_engine(void **state)
-{
-    (void)state;
-    struct alula_error e;
-    struct alula_engine_options o = {.mtp = "models/tiny-donor"};
-    return alula_engine_open(&engine, "models/tiny-trunk", &o, &e) ? 0 : -1;
-}
-
-static int close_engine(void **state)
-{
-    (void)state;
-    alula_engine_close(engine);
-    return 0;
-}
 
 struct answer {
     int32_t tokens[1024];
@@ -664,5 +648,5 @@ int main(void)
         cmocka_unit_test(test_bad_prompts_change_nothing),
         cmocka_unit_test(test_creation_without_memory),
     };
-    return cmocka_run_group_tests(tests, open_engine, close_engine);
+    return cmocka_run_group_tests(tests, open_graft, close_engine);
 }

@@ -1,12 +1,12 @@
 /* test_verify.c - from a forge to the verdict "verified" and the card; and that wrong pairs do not get there.
  * */
+#include "tests/forge_rig.h"
 #include "tests/support.h"
 
 #include <unistd.h>
 
 #include "artifact/contract.h"
 #include "forge/card.h"
-#include "forge/forge.h"
 #include "forge/inspect.h"
 #include "forge/verify_parts.h"
 #include "tests/head_rig.h"
@@ -15,16 +15,10 @@
 
 static const char *forge(const char *head)
 {
-    static char dirs[8][4096];
     static int made;
-    char *dir = dirs[made % 8];
-    struct forge_report report;
-    struct alula_error e = {0};
-    snprintf(dir, sizeof dirs[0], "%s/artifact%d", scratch_dir(), made++);
-    const struct forge_options o = {
-        .trunk = TRUNK, .mtp = head, .out = dir, .plan = {.bits = 4, .group = 64}};
-    assert_ok(forge_run(&o, &report, &e), e);
-    return dir;
+    char name[32];
+    snprintf(name, sizeof name, "artifact%d", made++);
+    return forge_pair(TRUNK, head, scratch_path(name));
 }
 
 static struct verify_options quick(const char *dir)
@@ -59,16 +53,6 @@ static enum tier tier_of(const char *dir)
     enum tier tier = i.tier;
     inspect_close(&i);
     return tier;
-}
-
-static json_t *read_json(const char *dir, const char *name)
-{
-    char path[4200];
-    struct alula_error e = {0};
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    json_t *v = json_parse_file(path, 1u << 24, 64, &e);
-    assert_ok(v, e);
-    return v;
 }
 
 static void write_json(const char *dir, const char *name, json_t *v)
