@@ -91,11 +91,11 @@ bool alula_detokenize(const struct alula_engine *engine, const int32_t *ids, siz
 /* The bytes of one id, part of a character perhaps; NULL for an id that belongs to no token. The engine's own. */
 const char *alula_token_bytes(const struct alula_engine *engine, int32_t id, size_t *ret_len);
 /* Runs the model's own chat template. json: an object with "messages" and any other variable of the template
- * ("tools", "add_generation_prompt", "enable_thinking", ...). *ret_text is freed with alula_free. Errors: NOT_FOUND
- * (the folder has no template), FORMAT (the conversation or the template is wrong, what the template raises
- * included), LIMIT, UNSUPPORTED. */
-bool alula_render_chat(const struct alula_engine *engine, const char *json, size_t len, char **ret_text,
-                       size_t *ret_len, struct alula_error *e);
+ * ("tools", "add_generation_prompt", "enable_thinking", ...). Only what the template writes is markup: <|im_end|> in a
+ * message is text. *ret_ids [*ret_n] is freed with alula_free. Errors: NOT_FOUND (the folder has no template), FORMAT
+ * (the conversation or the template is wrong, what the template raises included), LIMIT, UNSUPPORTED. */
+bool alula_tokenize_chat(const struct alula_engine *engine, const char *json, size_t len, int32_t **ret_ids,
+                         size_t *ret_n, struct alula_error *e);
 void alula_free(void *p);
 
 /* ---- session --------------------------------------------------------------------------------------- */

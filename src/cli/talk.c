@@ -22,8 +22,8 @@ bool talk_add(struct talk *t, const char *role, const char *text, size_t len, co
 
 void talk_free(struct talk *t) { buf_free(&t->messages); }
 
-static bool render(const struct talk *t, const struct alula_engine *engine, enum talk_thinking thinking,
-                   char **ret_text, size_t *ret_len, struct alula_error *e)
+static bool encode(const struct talk *t, const struct alula_engine *engine, enum talk_thinking thinking,
+                   int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
 {
     static const char *const members[] = {"", ", \"enable_thinking\": true", ", \"enable_thinking\": false"};
     struct buf json = {0};
@@ -31,21 +31,20 @@ static bool render(const struct talk *t, const struct alula_engine *engine, enum
     buf_add(&json, t->messages.data, t->messages.len);
     buf_fmt(&json, "], \"add_generation_prompt\": true%s}", members[thinking]);
     bool ok = buf_check(&json, "the conversation", e) &&
-              alula_render_chat(engine, json.data, json.len, ret_text, ret_len, e);
+              alula_tokenize_chat(engine, json.data, json.len, ret_ids, ret_n, e);
     buf_free(&json);
     return ok;
 }
 
-/* A template that prints the same either way does not know the choice; saying nothing would let the user
+/* A template that writes the same either way does not know the choice; saying nothing would let the user
  * believe in it. */
-static bool check_thinking(const struct talk *t, const struct alula_engine *engine, const char *text,
-                           size_t len, struct alula_error *e)
+static bool check_thinking(const struct talk *t, const struct alula_engine *engine, const int32_t *ids,
+                           size_t n, struct alula_error *e)
 {
-    char *other;
-    size_t other_len;
-    if (!render(t, engine, t->thinking == THINK_ON ? THINK_OFF : THINK_ON, &other, &other_len, e))
-        return false;
-    bool differs = len != other_len || memcmp(text, other, len) != 0;
+    int32_t *other;
+    size_t n_other;
+    if (!encode(t, engine, t->thinking == THINK_ON ? THINK_OFF : THINK_ON, &other, &n_other, e)) return false;
+    bool differs = n != n_other || memcmp(ids, other, n * sizeof *ids) != 0;
     alula_free(other);
     return differs || err_set(e, ALULA_USAGE, "option --%s: the model's chat template has no such choice",
                               t->thinking == THINK_ON ? "think" : "no-think");
@@ -54,11 +53,8 @@ static bool check_thinking(const struct talk *t, const struct alula_engine *engi
 bool talk_prompt(const struct talk *t, const struct alula_engine *engine, int32_t **ret_ids, size_t *ret_n,
                  struct alula_error *e)
 {
-    char *text;
-    size_t len;
-    if (!render(t, engine, t->thinking, &text, &len, e)) return false;
-    bool ok = (t->thinking == THINK_UNSAID || check_thinking(t, engine, text, len, e)) &&
-              alula_tokenize(engine, text, len, true, ret_ids, ret_n, e);
-    alula_free(text);
-    return ok;
+    if (!encode(t, engine, t->thinking, ret_ids, ret_n, e)) return false;
+    if (t->thinking == THINK_UNSAID || check_thinking(t, engine, *ret_ids, *ret_n, e)) return true;
+    alula_free(*ret_ids);
+    return false;
 }

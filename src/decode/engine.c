@@ -158,23 +158,12 @@ bool alula_detokenize(const struct alula_engine *g, const int32_t *ids, size_t n
     return true;
 }
 
-bool alula_render_chat(const struct alula_engine *g, const char *json, size_t len, char **ret_text,
-                       size_t *ret_len, struct alula_error *e)
+bool alula_tokenize_chat(const struct alula_engine *g, const char *json, size_t len, int32_t **ret_ids,
+                         size_t *ret_n, struct alula_error *e)
 {
-    struct buf b;
-    if (!g->chat) {
-        *e = g->chat_error;
-        return false;
-    }
-    buf_init(&b, 0);
-    buf_add(&b, "", 0);
-    if (!chat_template_render(g->chat, json, len, &b, e) || !buf_check(&b, "the rendered conversation", e)) {
-        buf_free(&b);
-        return false;
-    }
-    *ret_text = b.data;
-    *ret_len = b.len;
-    return true;
+    if (g->chat) return chat_template_encode(g->chat, g->tokenizer, json, len, ret_ids, ret_n, e);
+    *e = g->chat_error;
+    return false;
 }
 
 void alula_free(void *p) { mem_free(p); }

@@ -50,18 +50,13 @@ bool prompt_turn_ends(const struct prompt_marks *m, const int32_t *ids, size_t n
 static bool render(struct request *r, const struct alula_engine *engine, struct alula_error *e)
 {
     struct buf json = {0};
-    char *text;
-    size_t len;
+    struct request_prompt *p = &r->prompts[0];
     if (json_object_set_new(r->conversation, "add_generation_prompt", json_true()) < 0)
         return err_set(e, ALULA_NOMEM, "out of memory for the conversation");
     json_write(&json, r->conversation, 0);
     bool ok = buf_check(&json, "the conversation", e) &&
-              alula_render_chat(engine, json.data, json.len, &text, &len, e);
+              alula_tokenize_chat(engine, json.data, json.len, &p->ids, &p->n, e);
     buf_free(&json);
-    if (!ok) return false;
-    struct request_prompt *p = &r->prompts[0];
-    ok = alula_tokenize(engine, text, len, true, &p->ids, &p->n, e);
-    alula_free(text);
     return ok;
 }
 

@@ -262,17 +262,49 @@ static bool choose(const struct chat_template *t, const struct jj_dict *context,
                            "none of the model's chat templates serves this request, there are: %s", t->names);
 }
 
+static void begin(struct jj_run *r, const struct chat_template *t, struct buf *out, struct alula_error *e)
+{
+    jj_run_begin(r, t->plain ? t->plain : t->tool_use, 0, out, e);
+}
+
+static bool render(struct jj_run *r, const struct chat_template *t, const char *json, size_t n)
+{
+    struct jj_value v;
+    if (!jj_json_read(r, json, n, "the conversation", &v)) return false;
+    if (v.kind != JJ_DICT)
+        return err_set(r->e, ALULA_FORMAT, "the conversation is a JSON %s, expected an object",
+                       jj_kind_name(v));
+    return prepare_messages(r, v.d) && prepare_variables(r, t, v.d) && choose(t, v.d, &r->j, r->e) &&
+           jj_run_template(r, v.d);
+}
+
 bool chat_template_render(const struct chat_template *t, const char *json, size_t n, struct buf *out,
                           struct alula_error *e)
 {
     struct jj_run r;
-    struct jj_value v;
-    jj_run_begin(&r, t->plain ? t->plain : t->tool_use, 0, out, e);
-    bool ok = jj_json_read(&r, json, n, "the conversation", &v);
-    if (ok && v.kind != JJ_DICT)
-        ok = err_set(e, ALULA_FORMAT, "the conversation is a JSON %s, expected an object", jj_kind_name(v));
-    ok = ok && prepare_messages(&r, v.d) && prepare_variables(&r, t, v.d) && choose(t, v.d, &r.j, e) &&
-         jj_run_template(&r, v.d);
+    begin(&r, t, out, e);
+    bool ok = render(&r, t, json, n);
     jj_run_end(&r);
+    return ok;
+}
+
+static bool is_markup(const void *tokenizer, const char *text, size_t n)
+{
+    return tokenizer_may_begin_added(tokenizer, text, n);
+}
+
+bool chat_template_encode(const struct chat_template *t, const struct tokenizer *tokenizer, const char *json,
+                          size_t n, int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
+{
+    struct jj_run r;
+    struct buf text = {0};
+    begin(&r, t, &text, e);
+    r.marks.is_markup = is_markup;
+    r.marks.arg = tokenizer;
+    bool ok =
+        render(&r, t, json, n) && tokenizer_encode_except(tokenizer, text.data ? text.data : "", text.len,
+                                                          r.marks.out, r.marks.n_out, ret_ids, ret_n, e);
+    jj_run_end(&r);
+    buf_free(&text);
     return ok;
 }

@@ -2,7 +2,7 @@
 #ifndef TEXT_CHAT_H
 #define TEXT_CHAT_H
 
-#include "base/buf.h"
+#include "text/tokenizer.h"
 
 /* Immutable once opened; any number of threads may render. */
 struct chat_template;
@@ -27,5 +27,9 @@ void chat_template_close(struct chat_template *t);
  * raise_exception of the template included, is ALULA_FORMAT. */
 bool chat_template_render(const struct chat_template *t, const char *json, size_t n, struct buf *out,
                           struct alula_error *e);
+/* The same as ids. Only what the template wrote is markup: where text of the conversation (messages, results, arguments,
+ * tools, whatever the template does with them) is spelled like an added token, it is text. *ret_ids: mem_free. */
+bool chat_template_encode(const struct chat_template *t, const struct tokenizer *tokenizer, const char *json,
+                          size_t n, int32_t **ret_ids, size_t *ret_n, struct alula_error *e);
 
 #endif

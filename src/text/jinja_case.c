@@ -167,7 +167,7 @@ bool jj_str_case(struct jj_run *r, struct jj_value s, enum jj_case how, struct j
         if (!jj_put(r, block, used) || !jj_step(r, used / 8)) return false;
         used = 0;
     }
-    if (!jj_put(r, block, used) || !jj_take(r, mark, ret)) return false;
+    if (!jj_put(r, block, used) || !jj_marks_spread(r, s.s, mark) || !jj_take(r, mark, ret)) return false;
     ret->flag = s.flag;
     return true;
 }

@@ -299,6 +299,18 @@ struct jj_scope {
     bool kept; /* a macro was defined here and may look back */
 };
 
+/* Places where text of the context is spelled like the markup that templates write. */
+struct jj_marks {
+    /* True if markup begins at text, or might if text went on. NULL = nothing is marked. */
+    bool (*is_markup)(const void *arg, const char *text, size_t n);
+    const void *arg;
+    const char **set; /* [n_slots], open addressing, NULL = free */
+    uint32_t n, n_slots;
+    size_t *out; /* [n_out] in the output, ascending */
+    size_t n_out, cap_out;
+    bool first[256]; /* the bytes that stand there */
+};
+
 struct jj_run {
     const struct jinja *j;
     struct jj_mem mem;
@@ -312,6 +324,7 @@ struct jj_run {
     struct jj_scope *spare; /* scopes to use again, linked by up */
     struct jj_dict *context;
     struct jj_value hole; /* text for JJ_X_HOLE */
+    struct jj_marks marks;
 };
 #define JJ_DEPTH_MAX       1000    /* of everything that recurses, macro calls included */
 #define JJ_VALUE_DEPTH_MAX 200     /* of lists in lists */
@@ -435,6 +448,15 @@ bool jj_put_json(struct jj_run *r, struct jj_value v, const struct jj_json_style
 /* Reads one JSON value. Strings without escapes point into text, which must outlive the run. what names
  * the text in errors. */
 bool jj_json_read(struct jj_run *r, const char *text, size_t n, const char *what, struct jj_value *ret);
+
+/* ---- marks (jinja_marks.c) ----------------------------------------------------------------------------- */
+
+bool jj_marks_find(struct jj_run *r, const char *p, size_t n);                     /* in text from outside */
+bool jj_marks_carry(struct jj_run *r, const char *to, const char *from, size_t n); /* n bytes were copied */
+bool jj_marks_put(struct jj_run *r, const char *p, size_t n); /* they are the last n bytes of the output */
+void jj_marks_cut(struct jj_run *r, size_t len);              /* the output ends there now */
+/* The output from `begin` on was made of a text, but not as a copy. */
+bool jj_marks_spread(struct jj_run *r, const struct jj_str *from, size_t begin);
 
 /* ---- strings (jinja_str.c, jinja_case.c) --------------------------------------------------------------- */
 

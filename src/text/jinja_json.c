@@ -121,7 +121,7 @@ static bool read_string(struct reader *x, struct jj_value *ret)
     if (p == x->end) return fail(x, ALULA_FORMAT, "a string that never ends");
     bool ok = plain ? jj_str_view(x->r, x->p, (size_t)(p - x->p), ret) : read_escaped(x, p, ret);
     if (ok) x->p = p + 1;
-    return ok;
+    return ok && jj_marks_find(x->r, ret->s->p, ret->s->n);
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------------ */

@@ -298,7 +298,7 @@ static bool repeat_str(struct jj_run *r, struct jj_value v, size_t n, struct jj_
         if (!jj_put(r, block, per * unit)) return false;
     for (; n > 0; n--)
         if (!jj_put(r, v.s->p, unit)) return false;
-    if (!jj_take(r, mark, ret)) return false;
+    if (!jj_marks_spread(r, v.s, mark) || !jj_take(r, mark, ret)) return false;
     ret->flag = v.flag;
     return true;
 }

@@ -20,7 +20,7 @@ bool jj_put(struct jj_run *r, const char *p, size_t n)
     buf_add(r->out, p, n);
     struct alula_error e;
     if (!buf_check(r->out, "the output", &e)) return jj_fail(r, e.code, "%s", e.message);
-    return jj_step(r, 1 + n / 64);
+    return jj_marks_put(r, p, n) && jj_step(r, 1 + n / 64);
 }
 
 bool jj_put_str(struct jj_run *r, const char *literal) { return jj_put(r, literal, strlen(literal)); }

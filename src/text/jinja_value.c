@@ -106,7 +106,7 @@ bool jj_str_copy(struct jj_run *r, const char *p, size_t n, struct jj_value *ret
     char *copy = n ? jj_alloc(r, n) : NULL;
     if (n && !copy) return false;
     if (n) memcpy(copy, p, n);
-    return jj_str_view(r, copy, n, ret);
+    return jj_marks_carry(r, copy, p, n) && jj_str_view(r, copy, n, ret);
 }
 
 bool jj_str_append(struct jj_run *r, const struct jj_str *a, const char *p, size_t n, struct jj_value *ret)
@@ -122,13 +122,13 @@ bool jj_str_append(struct jj_run *r, const struct jj_str *a, const char *p, size
     char *to = grow_in_place(a->grow, a->p + a->n, n);
     if (!to) {
         char *copy = grow_copy(r, a->p, a->n, n, &s->grow);
-        if (!copy || !jj_step(r, a->n / 64)) return false;
+        if (!copy || !jj_step(r, a->n / 64) || !jj_marks_carry(r, copy, a->p, a->n)) return false;
         s->p = copy;
         to = copy + a->n;
     }
     memcpy(to, p, n);
     *ret = jj_of_str(s);
-    return true;
+    return jj_marks_carry(r, to, p, n);
 }
 
 struct jj_value jj_plain_undef(const char *message)

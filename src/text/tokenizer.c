@@ -68,8 +68,23 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *s, size_t n)
     return id >= 0 && t->v.tokens[id].len == n ? id : vocab_find(&t->v, s, n);
 }
 
+bool tokenizer_may_begin_added(const struct tokenizer *t, const char *text, size_t n)
+{
+    const struct vocab *v = &t->v;
+    if (vocab_match_added(v, text, n) >= 0) return true;
+    if (n == 0 || !v->added_first[(unsigned char)text[0]]) return false;
+    for (int i = 0; i < v->n_added; i++) {
+        const struct vocab_token *token = &v->tokens[v->added[i]];
+        if (token->len > n && memcmp(token->bytes, text, n) == 0) return true;
+    }
+    return false;
+}
+
 struct encoder {
     const struct tokenizer *t;
+    bool special;        /* added tokens are recognised, */
+    const size_t *plain; /* [n_plain] but not at these offsets */
+    size_t n_plain;
     struct bpe_work work;
     struct buf normal; /* a stretch after NFC, if that changes it */
     struct buf ids;    /* int32 */
@@ -99,12 +114,13 @@ static bool encode_stretch(struct encoder *c, const char *text, size_t n, struct
     return true;
 }
 
-static bool encode_text(struct encoder *c, const char *text, size_t n, bool special, struct alula_error *e)
+static bool encode_text(struct encoder *c, const char *text, size_t n, struct alula_error *e)
 {
-    size_t from = 0, i = 0;
-    while (special && i < n) {
+    size_t from = 0, i = 0, k = 0;
+    while (c->special && i < n) {
         int32_t id = vocab_match_added(&c->t->v, text + i, n - i);
-        if (id < 0) {
+        while (k < c->n_plain && c->plain[k] < i) k++;
+        if (id < 0 || (k < c->n_plain && c->plain[k] == i)) {
             i++;
             continue;
         }
@@ -116,8 +132,8 @@ static bool encode_text(struct encoder *c, const char *text, size_t n, bool spec
     return encode_stretch(c, text + from, n - from, e);
 }
 
-bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, int32_t **ret_ids,
-                      size_t *ret_n, struct alula_error *e)
+static bool encode(struct encoder *c, const char *text, size_t n, int32_t **ret_ids, size_t *ret_n,
+                   struct alula_error *e)
 {
     if (n > TEXT_MAX)
         return err_set(e, ALULA_LIMIT, "a text of %zu bytes is over the tokenizer's limit of %d", n,
@@ -127,18 +143,28 @@ bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, boo
         return err_set(e, ALULA_FORMAT,
                        "the text is not UTF-8: byte 0x%02x at offset %zu begins no character",
                        (unsigned char)text[valid], valid);
-    struct encoder c = {.t = t};
-    buf_init(&c.normal, 0);
-    buf_init(&c.ids, 0);
-    buf_reserve(&c.ids, sizeof(int32_t)); /* no text is no ids, but still something to free */
-    bool ok = encode_text(&c, text, n, special, e) && buf_check(&c.ids, "the list of token ids", e);
-    bpe_work_free(&c.work);
-    buf_free(&c.normal);
+    buf_reserve(&c->ids, sizeof(int32_t)); /* no text is no ids, but still something to free */
+    bool ok = encode_text(c, text, n, e) && buf_check(&c->ids, "the list of token ids", e);
+    bpe_work_free(&c->work);
+    buf_free(&c->normal);
     if (!ok) {
-        buf_free(&c.ids);
+        buf_free(&c->ids);
         return false;
     }
-    *ret_ids = (int32_t *)(void *)c.ids.data;
-    *ret_n = c.ids.len / sizeof(int32_t);
+    *ret_ids = (int32_t *)(void *)c->ids.data;
+    *ret_n = c->ids.len / sizeof(int32_t);
     return true;
+}
+
+bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, int32_t **ret_ids,
+                      size_t *ret_n, struct alula_error *e)
+{
+    return encode(&(struct encoder){.t = t, .special = special}, text, n, ret_ids, ret_n, e);
+}
+
+bool tokenizer_encode_except(const struct tokenizer *t, const char *text, size_t n, const size_t *plain,
+                             size_t n_plain, int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
+{
+    struct encoder c = {.t = t, .special = true, .plain = plain, .n_plain = n_plain};
+    return encode(&c, text, n, ret_ids, ret_n, e);
 }

@@ -18,6 +18,11 @@ int tokenizer_count(const struct tokenizer *t);
  * Invalid UTF-8 is an error that names the byte's offset. */
 bool tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool special, int32_t **ret_ids,
                       size_t *ret_n, struct alula_error *e);
+/* The same with added tokens recognised, save those that begin at one of the n_plain offsets, which ascend. */
+bool tokenizer_encode_except(const struct tokenizer *t, const char *text, size_t n, const size_t *plain,
+                             size_t n_plain, int32_t **ret_ids, size_t *ret_n, struct alula_error *e);
+/* True if an added token begins at text, or might if text went on. */
+bool tokenizer_may_begin_added(const struct tokenizer *t, const char *text, size_t n);
 /* Bytes of one id (added tokens: their text), NULL for an id that belongs to no token. */
 const char *tokenizer_bytes(const struct tokenizer *t, int32_t id, size_t *ret_n);
 bool tokenizer_is_special(const struct tokenizer *t, int32_t id);

@@ -54,15 +54,14 @@ static bool tell(const struct trial *b, enum tune_stage stage, int done, int tot
 
 /* ---- prompts ------------------------------------------------------------------------------------------- */
 
-static bool render(const struct alula_engine *engine, const char *text, char **ret, size_t *ret_len,
-                   struct alula_error *e)
+static bool ask(const struct alula_engine *engine, const char *text, struct ids *ret, struct alula_error *e)
 {
     struct buf json = {0};
     buf_str(&json, "{\"messages\": [{\"role\": \"user\", \"content\": ");
     json_write_str(&json, text, strlen(text));
     buf_str(&json, "}], \"add_generation_prompt\": true, \"enable_thinking\": false}");
-    bool ok =
-        buf_check(&json, "a prompt", e) && alula_render_chat(engine, json.data, json.len, ret, ret_len, e);
+    bool ok = buf_check(&json, "a prompt", e) &&
+              alula_tokenize_chat(engine, json.data, json.len, &ret->ids, &ret->n, e);
     buf_free(&json);
     return ok;
 }
@@ -71,14 +70,9 @@ static bool render(const struct alula_engine *engine, const char *text, char **r
 static bool read_prompt(const struct alula_engine *engine, const struct tune_prompt *p, struct ids *ret,
                         struct alula_error *e)
 {
-    char *text = NULL;
-    size_t len;
-    if (!p->chat || (!render(engine, p->text, &text, &len, e) && e->code == ALULA_NOT_FOUND))
-        return alula_tokenize(engine, p->text, strlen(p->text), false, &ret->ids, &ret->n, e);
-    if (!text) return err_context(e, "the chat template");
-    bool ok = alula_tokenize(engine, text, len, true, &ret->ids, &ret->n, e);
-    alula_free(text);
-    return ok;
+    if (p->chat && ask(engine, p->text, ret, e)) return true;
+    if (p->chat && e->code != ALULA_NOT_FOUND) return err_context(e, "the chat template");
+    return alula_tokenize(engine, p->text, strlen(p->text), false, &ret->ids, &ret->n, e);
 }
 
 /* ---- one answer ---------------------------------------------------------------------------------------- */
