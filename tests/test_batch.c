@@ -406,6 +406,11 @@ static void test_bytes(void **state)
         1000 * (size_t)n_full * 2 * (size_t)(c->n_kv_heads * c->head_dim) * 2; /* at 2 bytes or more */
     assert_true(more - some >= kv && more - some <= 4 * kv);
     assert_true(alula_session_bytes(engine, 1000, 3) > some);
+    struct alula_batch_options few = {.n_threads = 1, .max_sessions = 1}, many = {.n_threads = 1};
+    size_t row = (size_t)c->vocab * sizeof(float);
+    assert_true(alula_batch_bytes(engine, &few) > 512 * (size_t)c->hidden * 8);
+    assert_true(alula_batch_bytes(engine, NULL) >= alula_batch_bytes(engine, &many));
+    assert_true(alula_batch_bytes(engine, &many) - alula_batch_bytes(engine, &few) >= 7 * row);
 }
 
 int main(void)

@@ -26,7 +26,7 @@ static struct scheduler_options options(void)
                                       .queue = 32,
                                       .n_ctx = N_CTX,
                                       .depth = ALULA_DEPTH_AUTO,
-                                      .memory = 4 * alula_session_bytes(engine, N_CTX, ALULA_DEPTH_AUTO)};
+                                      .memory = 4 * scheduler_request_bytes(engine, N_CTX, ALULA_DEPTH_AUTO)};
 }
 
 static struct scheduler *open_scheduler(struct scheduler_options o)
@@ -400,7 +400,7 @@ static void memory_is_reserved(void **state)
     struct client c[3];
     struct scheduler_stats t;
     struct scheduler_options o = options();
-    o.memory = alula_session_bytes(engine, N_CTX, ALULA_DEPTH_AUTO);
+    o.memory = scheduler_request_bytes(engine, N_CTX, ALULA_DEPTH_AUTO);
     struct scheduler *s = open_scheduler(o);
     static const char whole[] =
         "{\"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}"; /* all of the context */
@@ -411,6 +411,34 @@ static void memory_is_reserved(void **state)
         json_decref(reply_of(&c[i]));
     }
     wait_until_idle(s);
+    close_scheduler(s);
+}
+
+/* What an answer says takes memory until its client has it, and log-probabilities take much. */
+static void answers_are_reserved_until_they_are_taken(void **state)
+{
+    (void)state;
+    struct client c;
+    struct scheduler_stats t;
+    struct alula_error e;
+    int retry;
+    static const char short_rows[] =
+        "{\"max_tokens\": 4, \"logprobs\": true, \"top_logprobs\": 20, \"messages\": "
+        "[{\"role\": \"user\", \"content\": \"Say cat.\"}]}",
+                      long_rows[] = "{\"max_tokens\": 1900, \"logprobs\": true, \"top_logprobs\": 20, "
+                                    "\"messages\": [{\"role\": \"user\", \"content\": \"Say cat.\"}]}";
+    struct scheduler_options o = options();
+    o.memory = scheduler_request_bytes(engine, N_CTX, ALULA_DEPTH_AUTO);
+    struct scheduler *s = open_scheduler(o);
+    submit(s, &c, short_rows);
+    do scheduler_describe(s, &t);
+    while (!t.finished);
+    assert_true(t.memory_used > 4 * 21 * 100 && t.memory_used < o.memory / 2);
+    json_decref(reply_of(&c));
+    wait_until_idle(s);
+    assert_false(submit_to(s, &c, long_rows, -1, &retry, &e));
+    assert_int_equal(e.code, ALULA_LIMIT);
+    assert_non_null(strstr(e.message, "log-probabilities"));
     close_scheduler(s);
 }
 
@@ -490,6 +518,7 @@ int main(void)
         cmocka_unit_test(a_hang_up_is_seen),
         cmocka_unit_test(a_full_queue_says_when_to_come_again),
         cmocka_unit_test(memory_is_reserved),
+        cmocka_unit_test(answers_are_reserved_until_they_are_taken),
         cmocka_unit_test(what_never_fits_is_refused_with_numbers),
         cmocka_unit_test(time_runs_out),
         cmocka_unit_test(an_end_is_told),

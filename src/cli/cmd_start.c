@@ -112,7 +112,9 @@ static const struct opt table[] = {
      .min = 0,
      .max = 1 << 30,
      .fallback = "what weights and cache leave",
-     .help = "Memory for the sessions of all requests. A request starts when what it may need is free."},
+     .help =
+         "Memory for all requests: passes of the model, sessions, answers. A request starts when what it may "
+         "need is free."},
     {.name = "cache-memory",
      .arg = "MB",
      .type = OPT_INT64,
@@ -279,11 +281,12 @@ static bool start_scheduler(struct running *r, const char *dir, struct alula_err
         .cache_dir = o->cache_dir,
     };
     struct start_memory plan = {o->ctx, in_bytes(o->memory), in_bytes(o->cache_memory)};
-    if (!start_plan_memory(r->engine, dir, so.depth, &plan, e) ||
+    int64_t work = (int64_t)scheduler_work_bytes(r->engine, o->threads, o->parallel);
+    if (!start_plan_memory(r->engine, dir, so.depth, work, &plan, e) ||
         !start_plan_sampling(dir, &r->site.sampling, e))
         return false;
     so.n_ctx = r->site.n_ctx = plan.n_ctx;
-    so.memory = (size_t)plan.sessions;
+    so.memory = (size_t)plan.requests;
     so.cache_memory = (size_t)plan.cache;
     return scheduler_create(&r->scheduler, r->engine, &so, e);
 }

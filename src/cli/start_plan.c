@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/sysmem.h"
+#include "serve/scheduler.h"
 
 #define CTX_DEFAULT 32768
 #define CTX_LEAST   1024 /* below this a smaller context is no help */
@@ -42,33 +43,37 @@ static int64_t memory_left(const char *dir)
     return have > weights ? (int64_t)(have - weights) : 0;
 }
 
-bool start_plan_memory(const struct alula_engine *engine, const char *dir, int depth,
+bool start_plan_memory(const struct alula_engine *engine, const char *dir, int depth, int64_t work,
                        struct start_memory *plan, struct alula_error *e)
 {
     struct alula_engine_info info;
     struct start_memory p = *plan;
     int64_t left = memory_left(dir), need;
-    bool given = p.sessions >= 0;
+    bool given = p.requests >= 0;
     alula_engine_describe(engine, &info);
     if (p.n_ctx > info.max_context)
         return err_set(e, ALULA_LIMIT, "option --ctx: found %d, the model was made for %d", p.n_ctx,
                        info.max_context);
-    if (p.cache < 0) p.cache = left / 4;
-    if (!given) p.sessions = left > p.cache ? left - p.cache : 0;
+    if (p.cache < 0) p.cache = left > work ? (left - work) / 4 : 0;
+    if (!given) p.requests = left > p.cache ? left - p.cache : 0;
+    p.requests -= work;
     if (!p.n_ctx) p.n_ctx = info.max_context < CTX_DEFAULT ? info.max_context : CTX_DEFAULT;
-    while ((need = (int64_t)alula_session_bytes(engine, p.n_ctx, depth)) > p.sessions && !plan->n_ctx &&
+    while ((need = (int64_t)scheduler_request_bytes(engine, p.n_ctx, depth)) > p.requests && !plan->n_ctx &&
            p.n_ctx > CTX_LEAST)
         p.n_ctx /= 2;
-    if (need > p.sessions && given)
-        return err_set(e, ALULA_LIMIT,
-                       "option --memory: found %.0f MB, but a session of %d tokens takes %.0f MB",
-                       mb(p.sessions), p.n_ctx, mb(need));
-    if (need > p.sessions)
+    if (need > p.requests && given)
         return err_set(
             e, ALULA_LIMIT,
-            "memory is short: a session of %d tokens takes %.0f MB; beside the weights %.0f MB can be had, "
-            "of which the cache takes %.0f; give a smaller --ctx or --cache-memory, or say --memory MB",
-            p.n_ctx, mb(need), mb(left), mb(p.cache));
+            "option --memory: found %.0f MB, but passes of the model take %.0f MB and a request of "
+            "%d tokens %.0f MB",
+            mb(plan->requests), mb(work), p.n_ctx, mb(need));
+    if (need > p.requests)
+        return err_set(
+            e, ALULA_LIMIT,
+            "memory is short: passes of the model take %.0f MB and a request of %d tokens %.0f MB; beside "
+            "the weights %.0f MB can be had, of which the cache takes %.0f; give a smaller --ctx, --parallel "
+            "or --cache-memory, or say --memory MB",
+            mb(work), p.n_ctx, mb(need), mb(left), mb(p.cache));
     *plan = p;
     return true;
 }

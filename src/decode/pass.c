@@ -16,6 +16,14 @@ bool pass_create(struct pass *p, const struct model *m, struct pool *pool, int m
     return err_set(e, ALULA_NOMEM, "no memory for passes of %d sequences", max_timelines);
 }
 
+size_t pass_memory(const struct model *m, int n_threads, int max_rows, int max_timelines, int rows_each)
+{
+    int n_logits = max_timelines * rows_each < max_rows ? max_timelines * rows_each : max_rows;
+    return forward_memory(m, n_threads, max_rows, n_logits, max_timelines) +
+           (size_t)max_timelines * sizeof(struct span) +
+           ((size_t)max_rows + (size_t)max_timelines * PAIRS_MAX) * sizeof(struct mtp_row);
+}
+
 void pass_free(struct pass *p)
 {
     forward_free(p->forward);

@@ -16,6 +16,8 @@ struct pass {
 bool pass_create(struct pass *p, const struct model *m, struct pool *pool, int max_rows, int max_timelines,
                  struct alula_error *e);
 void pass_free(struct pass *p);
+/* Memory that one takes, where each timeline asks for logits of at most rows_each rows a run. */
+size_t pass_memory(const struct model *m, int n_threads, int max_rows, int max_timelines, int rows_each);
 
 /* Brings the head's caches up to the last pair known. Call before drafting. */
 void pass_settle(struct pass *p, struct timeline *const *timelines, int n);

@@ -146,7 +146,8 @@ size_t alula_session_bytes(const struct alula_engine *engine, int n_ctx, int dep
     const struct config *c = model_config(engine->model);
     size_t vocab = (size_t)c->vocab, n_dists = depth ? 1 + ALULA_DEPTH_MAX : 1;
     return timeline_bytes(engine->model, n_ctx) + sampler_bytes(c->vocab) +
-           n_dists * vocab * (sizeof(int32_t) + sizeof(double));
+           n_dists * vocab * (sizeof(int32_t) + sizeof(double)) +
+           (depth && engine->drafts ? vocab * sizeof(float) : 0);
 }
 
 void alula_session_free(struct alula_session *s)

@@ -21,19 +21,39 @@ static bool check_batch(const struct alula_batch_options *o, struct alula_error 
     return true;
 }
 
+/* What was not given. */
+static struct alula_batch_options filled(const struct alula_batch_options *options)
+{
+    struct alula_batch_options o = options ? *options : (struct alula_batch_options){0};
+    if (!o.max_sessions) o.max_sessions = SESSIONS_DEFAULT;
+    if (!o.prompt_rows) o.prompt_rows = ROWS_DEFAULT;
+    return o;
+}
+
+static int rows_of(const struct alula_batch_options *o)
+{
+    return o->prompt_rows + o->max_sessions * VERIFY_ROWS_MAX;
+}
+
+size_t alula_batch_bytes(const struct alula_engine *engine, const struct alula_batch_options *options)
+{
+    struct alula_batch_options o = filled(options);
+    int n_threads = o.n_threads ? o.n_threads : pool_cpu_count();
+    return pass_memory(engine->model, n_threads, rows_of(&o), o.max_sessions, LOGPROBS_ROWS_MAX);
+}
+
 bool batch_open(struct alula_batch **ret, const struct alula_engine *engine, const struct draft_vocab *drafts,
                 const struct alula_batch_options *options, struct alula_error *e)
 {
-    struct alula_batch_options o = options ? *options : (struct alula_batch_options){0};
+    struct alula_batch_options o = filled(options);
     if (!check_batch(&o, e)) return false;
     struct alula_batch *b = mem_zalloc(1, sizeof *b);
     if (!b) return err_set(e, ALULA_NOMEM, "no memory for a batch");
     b->engine = engine;
     b->drafts = drafts;
-    b->max_sessions = o.max_sessions ? o.max_sessions : SESSIONS_DEFAULT;
-    b->prompt_rows = o.prompt_rows ? o.prompt_rows : ROWS_DEFAULT;
-    int rows = b->prompt_rows + b->max_sessions * VERIFY_ROWS_MAX;
-    if (!batch_create(&b->core, engine->model, drafts, o.n_threads, rows, b->max_sessions, e)) {
+    b->max_sessions = o.max_sessions;
+    b->prompt_rows = o.prompt_rows;
+    if (!batch_create(&b->core, engine->model, drafts, o.n_threads, rows_of(&o), b->max_sessions, e)) {
         mem_free(b);
         return false;
     }

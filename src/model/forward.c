@@ -76,14 +76,14 @@ static void layout_results(struct forward *f, struct carve *c)
     f->handed = m->contract.base == HIDDEN_PRE_NORM ? rows_of(c, f, hidden) : f->normed;
     f->logit_slot = carve_take(c, (size_t)f->max_rows, sizeof(int));
     f->logit_input = rows_of(c, f, hidden);
-    f->logits = rows_of(c, f, vocab);
+    f->logits = carve_take(c, (size_t)f->max_logits * vocab, sizeof(float));
     if (!model_has_mtp(m)) return;
     f->mtp_given = rows_of(c, f, hidden);
     f->mtp_embed = rows_of(c, f, hidden);
     f->mtp_fc = rows_of(c, f, hidden);
     f->mtp_fed = rows_of(c, f, hidden);
     f->mtp_pair = rows_of(c, f, 2 * hidden);
-    f->mtp_logits = rows_of(c, f, vocab);
+    f->mtp_logits = carve_take(c, (size_t)f->max_drafts * vocab, sizeof(float));
 }
 
 static size_t layout(struct forward *f, void *base)
@@ -107,8 +107,18 @@ static size_t layout(struct forward *f, void *base)
     if (f->model->mode == MODEL_FAST)
         side += (size_t)f->max_rows * q8_count(hidden) * sizeof(struct q8) / sizeof(float);
     f->thread_floats = (at_least(f->thread_floats, side) + 63) / 64 * 64;
-    f->thread_scratch = carve_take(&c, f->thread_floats * (size_t)pool_threads(f->pool), sizeof(float));
+    f->thread_scratch = carve_take(&c, f->thread_floats * (size_t)f->n_threads, sizeof(float));
     return c.used;
+}
+
+size_t forward_memory(const struct model *m, int n_threads, int max_rows, int max_logits, int max_drafts)
+{
+    struct forward f = {.model = m,
+                        .n_threads = n_threads,
+                        .max_rows = max_rows,
+                        .max_logits = max_logits,
+                        .max_drafts = max_drafts};
+    return layout(&f, NULL);
 }
 
 bool forward_create(struct forward **ret, const struct model *m, struct pool *pool, int max_rows,
@@ -121,7 +131,8 @@ bool forward_create(struct forward **ret, const struct model *m, struct pool *po
     if (!f) return err_set(e, ALULA_NOMEM, "out of memory for a batch of %d rows", max_rows);
     f->model = m;
     f->pool = pool;
-    f->max_rows = max_rows;
+    f->n_threads = pool_threads(pool);
+    f->max_rows = f->max_logits = f->max_drafts = max_rows;
     forward_set_draft_head(f, NULL);
     f->map_bytes = layout(f, NULL);
     f->map = mem_map(f->map_bytes);

@@ -36,8 +36,8 @@ bool state_create(struct state **ret, const struct model *m, int n_ctx, struct a
 void state_free(struct state *s);
 void state_reset(struct state *s);
 size_t state_bytes(const struct model *m, int n_ctx); /* memory that one takes when full */
-int state_len(const struct state *s); /* tokens read and kept, pending ones included */
-int state_ctx(const struct state *s); /* tokens that fit */
+int state_len(const struct state *s);                 /* tokens read and kept, pending ones included */
+int state_ctx(const struct state *s);                 /* tokens that fit */
 /* Of the last verify span keep the first n_rows (0..n). Without this call all of them count. */
 void state_keep(struct state *s, int n_rows);
 /* MTP cache: entries, and cutting it back. An entry's position is its number; rotary embeddings are relative,
@@ -76,6 +76,9 @@ struct forward;
 bool forward_create(struct forward **ret, const struct model *m, struct pool *pool, int max_rows,
                     struct alula_error *e);
 void forward_free(struct forward *f);
+/* Memory that one takes whose passes never ask for logits of more than max_logits rows, nor draft for more than
+ * max_drafts sequences. */
+size_t forward_memory(const struct model *m, int n_threads, int max_rows, int max_logits, int max_drafts);
 
 enum span_logits { SPAN_LOGITS_NONE, SPAN_LOGITS_LAST, SPAN_LOGITS_ALL };
 

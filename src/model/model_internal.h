@@ -90,7 +90,8 @@ struct expert_group {
 struct forward {
     const struct model *model;
     struct pool *pool;
-    int max_rows;
+    int n_threads, max_rows;
+    int max_logits, max_drafts; /* rows of logits, of trunk and head; pages that none needs cost nothing */
     const struct matrix *draft_head; /* what drafts take their logits from */
     forward_tap *tap;
     void *tap_arg;

@@ -10,6 +10,11 @@
 
 #define OUT_MAX ((size_t)256 << 20) /* of one answer, waiting to be taken */
 
+/* What a token of an answer takes as text, collected and on its way, and each entry of its row of log-probabilities: rules
+ * of thumb, on the safe side for all but strange texts. */
+#define TOKEN_BYTES   ((size_t)64)
+#define LOGPROB_BYTES ((size_t)256)
+
 /* ---- telling --------------------------------------------------------------------------------------------------------- */
 
 void job_tell(struct job *job, const struct reply_event *event) { reply_add(job->reply, event, &job->fresh); }
@@ -99,10 +104,8 @@ void job_leave(struct job *job)
     job->left = true;
     job->waits = false;
     job->client.fd = -1;
-    if (job->over)
-        job_free(job);
-    else
-        pthread_cond_signal(&s->work);
+    if (job->over) job_free(job);
+    pthread_cond_signal(&s->work); /* there is an answer less to be made, or memory for another */
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -110,7 +113,10 @@ void job_leave(struct job *job)
 
 void job_free(struct job *job)
 {
-    if (job->held) job->scheduler->n_held--;
+    if (job->held) {
+        job->scheduler->n_held--;
+        job->scheduler->memory_used -= job->bytes;
+    }
     for (int i = 0; job->lanes && i < job->reply->n_choices; i++) lane_end(&job->lanes[i]);
     mem_free(job->lanes);
     reply_free(job->reply);
@@ -128,6 +134,32 @@ int job_max_tokens(const struct job *job, const struct request_prompt *prompt)
         wish = job->request.max_tokens ? job->request.max_tokens : o->max_tokens;
     if (job->request.no_answer) wish = 1;
     return wish && wish < room ? wish : room;
+}
+
+size_t scheduler_request_bytes(const struct alula_engine *engine, int n_ctx, int depth)
+{
+    return alula_session_bytes(engine, n_ctx, depth) + (size_t)n_ctx * TOKEN_BYTES;
+}
+
+size_t job_session_bytes(const struct job *job, const struct request_prompt *prompt)
+{
+    const struct scheduler *s = job->scheduler;
+    int depth = job->request.depth;
+    return alula_session_bytes(s->engine, (int)prompt->n + job_max_tokens(job, prompt),
+                               depth == ALULA_DEPTH_AUTO ? s->options.depth : depth);
+}
+
+size_t job_answer_bytes(const struct job *job)
+{
+    const struct request *r = &job->request;
+    size_t bytes = 0;
+    for (int i = 0; i < r->n_prompts; i++) {
+        const struct request_prompt *p = &r->prompts[i];
+        size_t n = (size_t)job_max_tokens(job, p);
+        size_t text = n + (r->echo ? p->n : 0), rows = n + (r->score_prompt ? p->n : 0);
+        bytes += text * TOKEN_BYTES + rows * (size_t)r->logprobs * LOGPROB_BYTES;
+    }
+    return bytes * (size_t)r->n;
 }
 
 /* What only the engine knows to be wrong, so that it is said before a stream begins. */
@@ -162,6 +194,25 @@ static bool make_grammar(struct job *job, struct alula_error *e)
     return ok;
 }
 
+static double mb(size_t bytes) { return (double)bytes / (1 << 20); }
+
+/* What would wait for ever. */
+static bool check_memory(const struct job *job, struct alula_error *e)
+{
+    const struct request *r = &job->request;
+    size_t session = 0, answers = job_answer_bytes(job), most = job->scheduler->options.memory;
+    for (int i = 0; i < r->n_prompts; i++) {
+        size_t each = job_session_bytes(job, &r->prompts[i]);
+        if (each > session) session = each;
+    }
+    if (session + answers <= most) return true;
+    return err_set(
+        e, ALULA_LIMIT,
+        "the request may take %.0f MB for its largest session and %.0f MB for what %d answers say, "
+        "but only %.0f MB are there; ask for fewer tokens, answers or log-probabilities",
+        mb(session), mb(answers), r->n_prompts * r->n, mb(most));
+}
+
 /* The request as ids, and what cannot be, refused with numbers. */
 static bool prepare(struct job *job, struct alula_error *e)
 {
@@ -179,7 +230,7 @@ static bool prepare(struct job *job, struct alula_error *e)
     if (n > REQUEST_CHOICES_MAX)
         return err_set(e, ALULA_LIMIT, "the request asks for %d answers, at most %d are given", n,
                        REQUEST_CHOICES_MAX);
-    return make_grammar(job, e);
+    return (!needs_engine(r) || check_memory(job, e)) && make_grammar(job, e);
 }
 
 static struct job *job_create(struct scheduler *s, struct request *r, const char *id, struct alula_error *e)

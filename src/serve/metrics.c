@@ -61,7 +61,7 @@ void scheduler_write_metrics(struct scheduler *scheduler, struct buf *out)
     sums(out, "first_token_seconds", "From a request's arrival to its first token.", s.first_token_s,
          s.finished);
     sums(out, "decode_seconds", "Writing of answers.", s.decode_s, s.finished);
-    number(out, "session_memory_bytes", "gauge", "Memory that sessions may take together.", (double)s.memory);
+    number(out, "session_memory_bytes", "gauge", "Memory that requests may take together.", (double)s.memory);
     number(out, "session_memory_used_bytes", "gauge", "Of it reserved.", (double)s.memory_used);
     cache_numbers(out, &s.cache);
 }

@@ -53,7 +53,7 @@ static void release(struct scheduler *s, struct lane *lane)
         if (s->running[i] == lane) {
             memmove(&s->running[i], &s->running[i + 1], (size_t)(s->n_running - i - 1) * sizeof *s->running);
             s->n_running--;
-            s->memory_used -= lane->bytes;
+            s->memory_used -= lane->bytes; /* under the lock, as all who release are */
             break;
         }
     lane_end(lane);
@@ -123,22 +123,28 @@ static struct lane *next_waiting(struct scheduler *s)
     return NULL;
 }
 
-static size_t bytes_needed(const struct scheduler *s, const struct lane *lane)
+/* The lane's session, and with the first of a request what all its answers will take. */
+static bool reserve(struct scheduler *s, struct lane *lane)
 {
-    int n_ctx = (int)lane->prompt->n + job_max_tokens(lane->job, lane->prompt),
-        depth = lane->job->request.depth;
-    return alula_session_bytes(s->engine, n_ctx, depth == ALULA_DEPTH_AUTO ? s->options.depth : depth);
+    struct job *job = lane->job;
+    size_t session = job_session_bytes(job, lane->prompt), answers = job->bytes ? 0 : job_answer_bytes(job);
+    pthread_mutex_lock(&s->lock);
+    bool fits = session + answers <= s->options.memory - s->memory_used;
+    if (fits) {
+        lane->bytes = session;
+        job->bytes += answers;
+        s->memory_used += session + answers;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return fits;
 }
 
-/* Starts lanes in the order of their requests, as long as the next one fits. Takes no lock: making a session may take
- * its time, and all this is the thread's own. */
+/* Starts lanes in the order of their requests, as long as the next one fits. Outside the lock: making a session may
+ * take its time, and all this is the thread's own. */
 static void admit(struct scheduler *s)
 {
     struct lane *lane;
-    while (s->n_running < s->options.parallel && (lane = next_waiting(s))) {
-        lane->bytes = bytes_needed(s, lane);
-        if (lane->bytes > s->options.memory - s->memory_used) return;
-        s->memory_used += lane->bytes;
+    while (s->n_running < s->options.parallel && (lane = next_waiting(s)) && reserve(s, lane)) {
         s->running[s->n_running++] = lane;
         if (!lane_start(lane)) {
             job_fail(lane->job, reply_status(lane->error.code), &lane->error);
@@ -222,7 +228,6 @@ static void note_state(struct scheduler *s)
     s->stats.running = s->n_running;
     s->stats.waiting = 0;
     for (int i = 0; i < s->n_jobs; i++) s->stats.waiting += s->jobs[i]->lanes[0].state == LANE_WAITING;
-    s->stats.memory_used = s->memory_used;
 }
 
 /* Under the lock: what was told goes to the clients, and what is over goes. */
@@ -291,13 +296,24 @@ static void *serve(void *arg)
 
 /* ---- its life ------------------------------------------------------------------------------------------------------------- */
 
+static struct alula_batch_options batch_options(int n_threads, int parallel)
+{
+    return (struct alula_batch_options){
+        .n_threads = n_threads, .max_sessions = parallel, .prompt_rows = PROMPT_ROWS};
+}
+
+size_t scheduler_work_bytes(const struct alula_engine *engine, int n_threads, int parallel)
+{
+    struct alula_batch_options o = batch_options(n_threads, parallel);
+    return alula_batch_bytes(engine, &o);
+}
+
 bool scheduler_create(struct scheduler **ret, const struct alula_engine *engine,
                       const struct scheduler_options *options, struct alula_error *e)
 {
     struct scheduler *s = mem_zalloc(1, sizeof *s);
     if (!s) return err_set(e, ALULA_NOMEM, "out of memory for the scheduler");
-    struct alula_batch_options bo = {
-        .n_threads = options->n_threads, .max_sessions = options->parallel, .prompt_rows = PROMPT_ROWS};
+    struct alula_batch_options bo = batch_options(options->n_threads, options->parallel);
     s->engine = engine;
     s->options = *options;
     s->stats.memory = options->memory;
@@ -353,6 +369,7 @@ void scheduler_describe(struct scheduler *s, struct scheduler_stats *ret)
     pthread_mutex_lock(&s->lock);
     *ret = s->stats;
     ret->open = s->n_held;
+    ret->memory_used = s->memory_used;
     pthread_mutex_unlock(&s->lock);
     if (s->cache) alula_cache_describe(s->cache, &ret->cache);
 }

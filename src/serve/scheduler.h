@@ -22,11 +22,16 @@ struct scheduler_options {
     int n_ctx;             /* tokens of prompt and answer of one request */
     int max_tokens;        /* of an answer whose request does not say; 0 = to the end of the context */
     int depth;             /* of requests that do not say: ALULA_DEPTH_AUTO, or 0 */
-    size_t memory;         /* bytes that sessions may take together; at least one of n_ctx tokens must fit */
+    size_t memory;         /* bytes that requests may take together; at least one of n_ctx tokens must fit */
     double timeout_s;      /* of one request, from its arrival; 0 = none */
     size_t cache_memory;   /* bytes for prefixes that later prompts may share; 0 = no cache */
     const char *cache_dir; /* and a folder for them, which outlives the process; NULL = none; borrowed */
 };
+
+/* Bytes that a request of n_ctx tokens takes: its session, and what it says. Log-probabilities come on top. */
+size_t scheduler_request_bytes(const struct alula_engine *engine, int n_ctx, int depth);
+/* And those that the scheduler takes once, for passes of the model. */
+size_t scheduler_work_bytes(const struct alula_engine *engine, int n_threads, int parallel);
 
 bool scheduler_create(struct scheduler **ret, const struct alula_engine *engine,
                       const struct scheduler_options *options, struct alula_error *e);
@@ -46,7 +51,7 @@ struct scheduler_stats {
     int64_t prompt_tokens, cached_tokens, completion_tokens;
     int64_t cycles, drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
     double queue_s, prefill_s, decode_s, first_token_s; /* sums over finished requests */
-    size_t memory, memory_used;                         /* of sessions: budget, and reserved now */
+    size_t memory, memory_used;                         /* of requests: budget, and reserved now */
     struct alula_cache_stats cache;                     /* zero without one */
 };
 void scheduler_describe(struct scheduler *s, struct scheduler_stats *ret);
@@ -65,7 +70,7 @@ struct job_client {
 
 /* Takes over a request that its dialect has read (r is empty afterwards, on failure too). Renders and tokenizes on
  * the caller's thread. Errors: what prompt_make and alula_grammar_create say; LIMIT (more than the context holds, with
- * numbers); BUSY (the queue is full, or the server is about to end); NOMEM. *ret_retry: seconds after which a BUSY
+ * numbers, or more memory than there is for requests); BUSY (the queue is full, or the server is about to end); NOMEM. *ret_retry: seconds after which a BUSY
  * client may try again, 0 if never. */
 bool scheduler_submit(struct scheduler *s, struct request *r, const char *id, const struct job_client *client,
                       struct job **ret, int *ret_retry, struct alula_error *e);

@@ -19,7 +19,7 @@ struct lane {
     const struct request_prompt *prompt;
     struct alula_session *session;
     struct toolcall *reader; /* NULL: the text is all content */
-    size_t bytes;            /* reserved for the session */
+    size_t bytes;            /* reserved for the session; under the lock */
     size_t n_read;           /* tokens of the prompt that the session holds */
     size_t n_kept;           /* of them the cache has */
     size_t next_stop;        /* where reading pauses next, so that the cache can keep what is held there */
@@ -47,7 +47,8 @@ struct job {
     /* Under the lock. */
     struct job_client client;
     bool held, waits, left, over;
-    int status; /* 0 = not known yet */
+    int status;   /* 0 = not known yet */
+    size_t bytes; /* reserved for what its answers say, until the client has it; 0 = none has begun */
     struct buf out;
     size_t taken; /* bytes of out */
 };
@@ -66,14 +67,14 @@ struct scheduler {
     int n_jobs;
     struct lane *running[64]; /* [n_running], at most parallel */
     int n_running;
-    size_t memory_used; /* bytes reserved for them */
-    unsigned round;     /* passes, to take turns */
+    unsigned round; /* passes, to take turns */
 
     pthread_mutex_t lock;
     pthread_cond_t work; /* something for the thread to do */
     struct job *inbox, **inbox_end;
-    int n_open; /* jobs that are not over, inbox included */
-    int n_held; /* jobs that are there at all */
+    int n_open;         /* jobs that are not over, inbox included */
+    int n_held;         /* jobs that are there at all */
+    size_t memory_used; /* bytes reserved by lanes and jobs */
     bool draining, stopping;
     struct scheduler_stats stats;
 };
@@ -95,7 +96,10 @@ void job_fail(struct job *job, int status, const struct alula_error *error);
 /* Under the lock: hands fresh bytes over and wakes the client. over: there will be no more. */
 void job_publish(struct job *job, bool over);
 void job_free(struct job *job); /* under the lock, once it was submitted */
-/* Tokens that an answer to this prompt may have. */
+/* Tokens that an answer to this prompt may have, and bytes that its session takes. */
 int job_max_tokens(const struct job *job, const struct request_prompt *prompt);
+size_t job_session_bytes(const struct job *job, const struct request_prompt *prompt);
+/* Bytes that all of its answers take, as they are collected and on their way; never 0. */
+size_t job_answer_bytes(const struct job *job);
 
 #endif

@@ -59,7 +59,7 @@ refuse 2 '--parallel' $model --parallel 0
 refuse 1 'no/such' $model --api-key-file no/such
 refuse 1 'no/such' no/such --port 0
 refuse 1 'made for 4096' $model --ctx 5000 --port 0
-refuse 1 'a session of 1024 tokens takes' $model --memory 1 --port 0
+refuse 1 'passes of the model take' $model --memory 1 --port 0
 refuse 1 'no/such/host' $model --host no/such/host --api-key x --port 0
 refuse 1 'cannot open the log' $model --log no/such/log --port 0
 
