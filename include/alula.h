@@ -162,9 +162,9 @@ struct alula_session_options {
     const char *const *stop; /* [n_stop] texts that end an answer, not empty; copied */
     int n_stop;              /* at most 16 */
     bool ignore_stop_ids;    /* go on after the model's own stop ids */
-    int logprobs; /* entries of each token's row of log-probabilities, at most 21; 0 = none are reported */
-    bool score_prompt; /* report them of the prompt's tokens, too: read in small passes; needs logprobs */
-    bool draft_whole;  /* draft by the LM head itself, even if the engine has a draft vocabulary; not in a
+    int logprobs;            /* entries of each token's row of log-probabilities, at most 21; 0 = none are reported */
+    bool score_prompt;       /* report them of the prompt's tokens, too: read in small passes; needs logprobs */
+    bool draft_whole;        /* draft by the LM head itself, even if the engine has a draft vocabulary; not in a
                               * batch that others share */
     /* Constrains the answer, NULL = not. Called for each place before its token is drafted or drawn, with the
      * n tokens of the answer before it (drafts under test included). Returns one bit for each id (id i is bit
@@ -239,9 +239,9 @@ struct alula_stats {
     int64_t prompt_tokens, tokens; /* read; given, stop ids left out */
     int64_t cycles;                /* verifications */
     int64_t covered;               /* of tokens: those that the draft vocabulary holds */
-    int64_t free; /* accepted drafts for which a mask or grammar left no choice; not counted below */
+    int64_t free;                  /* accepted drafts for which a mask or grammar left no choice; not counted below */
     int64_t drafted[ALULA_DEPTH_MAX], tested[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
-    int64_t head_steps;         /* those that led to a draft, and those whose offer was not worth verifying */
+    int64_t head_steps; /* those that led to a draft, and those whose offer was not worth verifying */
     double prefill_s, decode_s; /* wall seconds of the steps it took part in, others in them or not */
     double draft_s, verify_s, accept_s, repair_s; /* parts of decode_s */
 };
@@ -309,8 +309,8 @@ struct alula_cache_hit {
  * ids + hit.n. Whatever the session does from then on are the same bits as if it had read them. Finding nothing is no
  * error; damaged files count as not there, and so does what has no room in memory. Errors: USAGE (the session holds
  * tokens, or is another engine's). */
-bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids,
-                         size_t n, struct alula_cache_hit *ret, struct alula_error *e);
+bool alula_cache_restore(struct alula_cache *cache, struct alula_session *session, const int32_t *ids, size_t n,
+                         struct alula_cache_hit *ret, struct alula_error *e);
 /* Keeps what the session has read so far, and this very length as a place to be taken up at. Between any two calls on
  * the session; changes nothing of what it will say. What has no room is not kept, which is no error. Errors: USAGE
  * (another engine's session), NOMEM. */

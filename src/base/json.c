@@ -12,12 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define VALUE_BYTES                                                                                          \
+    256 /* of jansson's tree at most: an object, or a member with its key and its place in the table */
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Jansson recurses; so the text is measured before it sees it. Brackets inside strings do not count; an
- * unbalanced text is left for jansson to describe. */
-static bool depth_within(const char *s, size_t n, int max)
+/* Jansson recurses, and a byte of text may become a hundred of tree; so the text is measured before it sees it. What
+ * stands inside strings does not count; an unbalanced text is left for jansson to describe. */
+struct measure {
+    int depth;       /* the deepest */
+    size_t n_values; /* at most */
+};
+
+static struct measure measure(const char *s, size_t n)
 {
+    struct measure m = {.n_values = 1};
     int depth = 0;
     bool quoted = false;
     for (size_t i = 0; i < n; i++) {
@@ -29,18 +38,23 @@ static bool depth_within(const char *s, size_t n, int max)
         } else if (s[i] == '"') {
             quoted = true;
         } else if (s[i] == '[' || s[i] == '{') {
-            if (++depth > max) return false;
+            m.n_values++;
+            if (++depth > m.depth) m.depth = depth;
         } else if (s[i] == ']' || s[i] == '}') {
             depth--;
+        } else if (s[i] == ',') {
+            m.n_values++;
         }
     }
-    return true;
+    return m;
 }
+
+size_t json_bytes(const char *text, size_t n) { return n + VALUE_BYTES * measure(text, n).n_values; }
 
 json_t *json_parse(const char *text, size_t n, int max_depth, const char *what, struct alula_error *e)
 {
     mem_setup();
-    if (!depth_within(text, n, max_depth)) {
+    if (measure(text, n).depth > max_depth) {
         err_set(e, ALULA_LIMIT, "%s: JSON is nested more than %d deep", what, max_depth);
         return NULL;
     }

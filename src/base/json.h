@@ -12,6 +12,8 @@
  * names the source in errors ("config.json"). Strings may hold NUL characters: use json_string_length. The
  * caller owns the result (json_decref). NULL on error. */
 json_t *json_parse(const char *text, size_t n, int max_depth, const char *what, struct alula_error *e);
+/* Memory that the text and its tree take at most. */
+size_t json_bytes(const char *text, size_t n);
 /* The same from a file of at most max_bytes. */
 json_t *json_parse_file(const char *path, size_t max_bytes, int max_depth, struct alula_error *e);
 

@@ -26,6 +26,7 @@ struct http {
     const struct site *site;
     struct http_options options;
     int port;
+    size_t held; /* bytes of all visits; libmicrohttpd's thread alone */
 };
 
 /* One request. libmicrohttpd's thread alone. */
@@ -36,6 +37,8 @@ struct visit {
     char *method, *path;
     const struct route *route; /* NULL = none */
     struct buf body;
+    size_t held; /* bytes that its body and the JSON made of it may take */
+    int dropped; /* status that its body was given up with; 0 = it was not */
     struct job *job;
     bool stream; /* its reply is one of events */
     int status;
@@ -97,6 +100,14 @@ static enum MHD_Result refuse(struct visit *v, int status, const struct alula_er
     return refuse_with(v, status, e, status == 401 ? "WWW-Authenticate" : NULL, "Bearer");
 }
 
+/* Tells when to try again, if that is worth it. */
+static enum MHD_Result refuse_busy(struct visit *v, int retry_s, const struct alula_error *e)
+{
+    char seconds[16];
+    snprintf(seconds, sizeof seconds, "%d", retry_s);
+    return retry_s ? refuse_with(v, 429, e, "Retry-After", seconds) : refuse(v, 503, e);
+}
+
 /* ---- replies of the scheduler -------------------------------------------------------------------------------------------- */
 
 static void wait_for_job(void *arg) { MHD_suspend_connection(((struct visit *)arg)->connection); }
@@ -138,24 +149,76 @@ static enum MHD_Result submit(struct visit *v, struct request *request)
     v->stream = request->stream;
     if (scheduler_submit(v->http->site->scheduler, request, v->id, &client, &v->job, &retry, &e))
         return reply_by_job(v);
-    if (e.code != ALULA_BUSY) return refuse(v, reply_status(e.code), &e);
-    char seconds[16];
-    snprintf(seconds, sizeof seconds, "%d", retry);
-    return retry ? refuse_with(v, 429, &e, "Retry-After", seconds) : refuse(v, 503, &e);
+    return e.code == ALULA_BUSY ? refuse_busy(v, retry, &e) : refuse(v, reply_status(e.code), &e);
 }
 
-/* ---- answering: the body is there -------------------------------------------------------------------------------------- */
+/* ---- the body ---------------------------------------------------------------------------------------------------------- */
+
+static bool hold(struct visit *v, size_t bytes)
+{
+    if (bytes > HTTP_HELD_MAX - v->http->held) return false;
+    v->http->held += bytes;
+    v->held += bytes;
+    return true;
+}
+
+static void let_go(struct visit *v)
+{
+    buf_free(&v->body);
+    v->http->held -= v->held;
+    v->held = 0;
+}
+
+/* A body that cannot be had is read to its end all the same: there is no way to answer before. */
+static void take_bytes(struct visit *v, const char *data, size_t n)
+{
+    if (v->dropped) return;
+    if (v->body.len + n > HTTP_BODY_MAX)
+        v->dropped = 413; /* its length was not announced */
+    else if (!hold(v, n))
+        v->dropped = 429;
+    if (v->dropped)
+        let_go(v);
+    else
+        buf_add(&v->body, data, n);
+}
+
+static enum MHD_Result refuse_dropped(struct visit *v, int status)
+{
+    struct alula_error e;
+    if (status == 413) {
+        err_set(&e, ALULA_LIMIT, "the request has more than %zu bytes", HTTP_BODY_MAX);
+        return refuse(v, 413, &e);
+    }
+    err_set(&e, ALULA_BUSY, "requests hold the %zu MB that they may hold together; try again later",
+            HTTP_HELD_MAX >> 20);
+    return refuse_busy(v, 1, &e);
+}
 
 static json_t *read_body(struct visit *v, struct alula_error *e)
 {
-    json_t *body =
-        json_parse(v->body.data ? v->body.data : "", v->body.len, REQUEST_JSON_DEPTH, "the request", e);
+    const char *text = v->body.data ? v->body.data : "";
+    if (!buf_check(&v->body, "the request", e)) return NULL;
+    size_t bytes = json_bytes(text, v->body.len);
+    if (bytes > HTTP_HELD_MAX) {
+        err_set(e, ALULA_LIMIT,
+                "the request holds so many values that %zu MB are needed for it, at most %zu may be",
+                bytes >> 20, HTTP_HELD_MAX >> 20);
+        return NULL;
+    }
+    if (!hold(v, bytes - v->held)) {
+        v->dropped = 429;
+        return NULL;
+    }
+    json_t *body = json_parse(text, v->body.len, REQUEST_JSON_DEPTH, "the request", e);
     buf_free(&v->body);
     if (!body || json_is_object(body)) return body;
     json_decref(body);
     err_set(e, ALULA_FORMAT, "the request is valid JSON, but no object");
     return NULL;
 }
+
+/* ---- answering: the body is there -------------------------------------------------------------------------------------- */
 
 static enum MHD_Result answer_by_dialect(struct visit *v, json_t *body)
 {
@@ -201,8 +264,9 @@ static enum MHD_Result answer(struct visit *v)
     struct alula_error e;
     json_t *body = NULL;
     if (!v->route) return answer_by_page(v, page_find(v->path));
-    if (strcmp(v->route->method, "POST") == 0 && !(body = read_body(v, &e)))
+    if (!v->dropped && strcmp(v->route->method, "POST") == 0 && !(body = read_body(v, &e)) && !v->dropped)
         return refuse(v, reply_status(e.code), &e);
+    if (v->dropped) return refuse_dropped(v, v->dropped);
     enum MHD_Result done = v->route->dialect ? answer_by_dialect(v, body) : answer_at_once(v, body);
     json_decref(body);
     return done;
@@ -257,11 +321,7 @@ static enum MHD_Result check(struct visit *v)
                 (!strcmp(v->method, "GET") || !strcmp(v->method, "HEAD"));
     if (!page && !(v->route && v->route->open) && !guard_key(g, &h, &e)) return refuse(v, 401, &e);
     if (!page && !v->route) return refuse_path(v, allow);
-    if (too_long(v)) {
-        err_set(&e, ALULA_LIMIT, "the request has more than %zu bytes", HTTP_BODY_MAX);
-        return refuse(v, 413, &e);
-    }
-    return MHD_YES;
+    return too_long(v) ? refuse_dropped(v, 413) : MHD_YES;
 }
 
 /* ---- libmicrohttpd's callbacks ------------------------------------------------------------------------------------------ */
@@ -270,7 +330,7 @@ static void visit_free(struct visit *v)
 {
     if (!v) return;
     if (v->job) job_leave(v->job);
-    buf_free(&v->body);
+    let_go(v);
     mem_free(v->method);
     mem_free(v->path);
     mem_free(v);
@@ -305,10 +365,9 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         return v ? check(v) : MHD_NO;
     }
     if (*size) {
-        buf_add(&v->body, data, *size);
+        take_bytes(v, data, *size);
         *size = 0;
-        return v->body.failed ? MHD_NO
-                              : MHD_YES; /* a length was not announced; there is no way to answer here */
+        return MHD_YES;
     }
     return v->job ? reply_by_job(v) : answer(v);
 }

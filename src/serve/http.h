@@ -7,6 +7,7 @@
 #include "serve/routes.h"
 
 #define HTTP_BODY_MAX    ((size_t)16 << 20)
+#define HTTP_HELD_MAX    ((size_t)256 << 20) /* that bodies and what is made of them take, of all clients together */
 #define HTTP_HEADERS_MAX ((size_t)32 << 10)
 #define HTTP_CLIENTS_MAX 256
 #define HTTP_IDLE_S      60 /* a connection on which nothing moves */
