@@ -200,13 +200,25 @@ bool request_read_stops(struct request *r, const json_t *body, const char *key, 
 
 /* ---- the conversation ---------------------------------------------------------------------------------------- */
 
+/* What the template is told beside the conversation, which it may not replace: that has been checked. */
+static bool check_kwargs(const json_t *more, struct alula_error *e)
+{
+    static const char *const ours[] = {"messages", "tools", "add_generation_prompt"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (json_object_get(more, ours[i]))
+            return err_set(e, ALULA_FORMAT,
+                           WHAT ": \"chat_template_kwargs\" holds \"%s\", which is not for it to say",
+                           ours[i]);
+    return true;
+}
+
 bool request_read_thinking(struct request *r, const json_t *body, struct alula_error *e)
 {
     json_t *more;
     const char *effort;
     bool thinks;
     if (!request_member(body, "chat_template_kwargs", JSON_OBJECT, &more, WHAT, e) ||
-        !json_get_str_or(body, "reasoning_effort", NULL, &effort, WHAT, e) ||
+        !check_kwargs(more, e) || !json_get_str_or(body, "reasoning_effort", NULL, &effort, WHAT, e) ||
         !json_get_bool_or(body, "enable_thinking", effort && strcmp(effort, "none") != 0, &thinks, WHAT, e))
         return false;
     bool said = effort || json_is_boolean(json_object_get(body, "enable_thinking"));
