@@ -181,18 +181,26 @@ static size_t option_size(const struct opt *o)
     return 0;
 }
 
-/* A member's value as it would stand on the command line; numbers and words alike. */
+static bool takes_text(const struct opt *options, const char *name)
+{
+    for (const struct opt *t = options; t->name; t++)
+        if (strcmp(t->name, name) == 0) return t->type == OPT_STR;
+    return false;
+}
+
+/* A member's value as it would stand on the command line: texts are strings, all else may be. */
 static bool set_member(const char *key, const json_t *value, const char *path, struct start_options *o,
                        struct alula_error *e)
 {
     struct buf text = {0};
+    const char *given = json_string_value(value); /* the tree outlives the options */
     bool ok;
-    if (json_is_string(value)) {
-        ok = opt_set(&cmd_start.opt, key, json_string_value(value), o, e); /* the tree outlives the options */
-    } else {
-        json_write(&text, value, 0);
-        ok = buf_check(&text, path, e) && opt_set(&cmd_start.opt, key, text.data, o, e);
-    }
+    if (given && strlen(given) != json_string_length(value))
+        return err_set(e, ALULA_FORMAT, "%s: \"%s\" holds a NUL character", path, key);
+    if (!given && (takes_text(table, key) || takes_text(opt_shared_table, key)))
+        return err_set(e, ALULA_FORMAT, "%s: \"%s\" is no string", path, key);
+    if (!given) json_write(&text, value, 0);
+    ok = buf_check(&text, path, e) && opt_set(&cmd_start.opt, key, given ? given : text.data, o, e);
     buf_free(&text);
     return ok || err_context(e, "%s", path);
 }

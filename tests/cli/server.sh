@@ -104,6 +104,12 @@ printf '{"prot": 1}' >"$dir/config.json"
 refuse 2 "did you mean --port" $model --config "$dir/config.json"
 printf '{"port": "x"}' >"$dir/config.json"
 refuse 2 "option --port: found 'x'" $model --config "$dir/config.json"
+for value in null false 5 '["a"]'; do # nothing else than a string becomes a key
+    printf '{"api-key": %s}' "$value" >"$dir/config.json"
+    refuse 1 '"api-key" is no string' $model --config "$dir/config.json"
+done
+printf '{"api-key": "a\\u0000b"}' >"$dir/config.json"
+refuse 1 'holds a NUL' $model --config "$dir/config.json"
 printf '[]' >"$dir/config.json"
 refuse 1 'expected an object with options' $model --config "$dir/config.json"
 
