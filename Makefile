@@ -1,23 +1,27 @@
-# make            build/alula, the program
-# make demo       from two bundled folders to a faster answer, in under a minute
-# make check      every test; the last line is "N passed, N failed"
+# make                 build/alula, the program
+# make demo            from two bundled folders to a faster answer, in under a minute
+# make check           every test; the last line is "N passed, N failed"
 # make SAN=asan check | SAN=tsan check | CC=clang check    the same under sanitizers, or by clang
-# make bench      speed of the bundled model (exact and fast, one thread) and of 4 layers in the shape of a 35B
-# make check-clients   the SDKs of OpenAI and Anthropic, LangChain, and the page in Chromium; skipped aloud likewise
-# make fuzz       libFuzzer on what strangers send, FUZZ_SECONDS=60 for each target; needs clang
-# make bench-gain  what drafting gains on kinds of text, and what it ought to gain
-# make bench-batch sessions that share a batch beside one alone, on random weights (5 GB of memory)
-# make bench-kernels       GB/s of the kernels beside the machine's read limit
-# make check-kernels   every kernel against the scalar one, here and for ARM under an emulator where there is one
-# make bench-cache         what the prompt cache saves, on 8 layers in the shape of a 35B
-# make check-interop   mlx-lm and MTPLX from PyPI read what alula forges, python-jsonschema judges what it writes under
-#                 schemas; skipped aloud where they cannot be had
-# make lint       layers, headers that stand alone, shell scripts
-# make format     clang-format over the tree
-# make install    to $(DESTDIR)$(PREFIX) with man page, completion and systemd unit
-# make deps       installs the packages that are missing (demo and check do it by themselves)
+# make fuzz            libFuzzer on what strangers send, FUZZ_SECONDS=60 for each target; needs clang
+# make lint            layers, headers that stand alone, shell scripts
+# make format          clang-format over what was written by hand
+# make install         to $(DESTDIR)$(PREFIX) with man page, completion and systemd unit
+# make deps            installs the packages that are missing (demo and check do it by themselves)
 # make clean
-# make V=1 ...    shows the commands
+# make V=1 ...         shows the commands
+#
+# Checks that need more, and say SKIPPED where it cannot be had:
+# make check-kernels   every kernel against the scalar one, here and for ARM under an emulator
+# make check-interop   mlx-lm and MTPLX from PyPI read what alula forges, python-jsonschema judges what it writes under
+#                      schemas
+# make check-clients   the SDKs of OpenAI and Anthropic, LangChain, and the page in Chromium
+#
+# Measurements, for a quiet machine:
+# make bench           the bundled model (exact and fast, one thread) and 4 layers in the shape of a 35B
+# make bench-kernels   GB/s of the kernels beside the machine's read limit
+# make bench-gain      what drafting gains on kinds of text, and what it ought to gain
+# make bench-batch     sessions that share a batch beside one alone, on random weights (5 GB of memory)
+# make bench-cache     what the prompt cache saves, on 8 layers in the shape of a 35B
 #
 # Each variant builds in its own folder, so they never mix:  build/, build/asan/, build/clang/ ...
 # A file named kern_ISA.c is compiled for exactly that instruction set; everything else is baseline, so one
@@ -164,8 +168,9 @@ lint:
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPT); \
 	else echo "shellcheck is not installed; scripts unchecked"; fi
 
+# Tables stay as their generators write them.
 format:
-	clang-format -i $(wildcard include/*.h src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c tools/*.c)
+	clang-format -i $(filter-out %_data.c,$(wildcard include/*.h src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c tools/*.c))
 
 install: all
 	install -D -m 755 $(B)/alula $(DESTDIR)$(PREFIX)/bin/alula
@@ -180,5 +185,6 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all tests fuzz fuzz-run check check-interop check-clients check-kernels bench bench-batch bench-gain bench-kernels bench-cache demo deps lint format install clean
--include $(wildcard $(B)/tools/*.d) $(OBJ:.o=.d) $(TEST:%=$(B)/tests/%.d) $(B)/tests/support.d
+.PHONY: all tests check check-kernels check-interop check-clients fuzz fuzz-run bench bench-kernels bench-gain bench-batch \
+        bench-cache demo deps lint format install clean
+-include $(wildcard $(B)/src/*/*.d $(B)/tests/*.d $(B)/tests/fuzz/*.d $(B)/tools/*.d)

@@ -216,7 +216,7 @@ static bool eval_run(const void *options, char **args, int n_args, int *status, 
 
 const struct cli_command cmd_eval = {
     .opt = {.name = "eval",
-            .summary = "how well a model foretells a text, and its logits",
+            .summary = "say how well a model foretells a text, and keep its logits",
             .args = "DIR",
             .args_min = 1,
             .args_max = 1,

@@ -78,7 +78,7 @@ static bool help_run(const void *options, char **args, int n_args, int *status, 
 
 const struct cli_command cmd_help = {
     .opt = {.name = "help",
-            .summary = "what alula and its commands do",
+            .summary = "say what alula and its commands do",
             .args = "[COMMAND]",
             .args_max = 2,
             .options = table,

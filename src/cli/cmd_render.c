@@ -81,7 +81,7 @@ static bool render_command(const void *options, char **args, int n_args, int *st
 const struct cli_command cmd_render = {
     .opt =
         {.name = "render",
-         .summary = "a conversation as the model's own chat template writes it",
+         .summary = "write a conversation as the model's own chat template does",
          .args = "[DIR]",
          .args_min = 0,
          .args_max = 1,

@@ -520,7 +520,7 @@ static bool run_run(const void *options, char **args, int n_args, int *status, s
 const struct cli_command cmd_run = {
     .opt = {.name = "run",
             .summary = "answer a prompt, or chat",
-            .args = "DIR",
+            .args = "[DIR]",
             .args_min = 0,
             .args_max = 1,
             .text = "Text appears as it is made; Ctrl-C stops it and keeps what was written. With an MTP "

@@ -89,7 +89,7 @@ static bool tokenize_run(const void *options, char **args, int n_args, int *stat
 
 const struct cli_command cmd_tokenize = {
     .opt = {.name = "tokenize",
-            .summary = "text to token ids and back",
+            .summary = "turn text into token ids, or back",
             .args = "DIR",
             .args_min = 1,
             .args_max = 1,
