@@ -2,18 +2,8 @@
 #ifndef TEXT_SCHEMA_PARTS_H
 #define TEXT_SCHEMA_PARTS_H
 
+#include "text/json_type.h"
 #include "text/schema.h"
-
-enum schema_type {
-    TYPE_NULL = 1,
-    TYPE_BOOLEAN = 2,
-    TYPE_INTEGER = 4,
-    TYPE_NUMBER = 8,
-    TYPE_STRING = 16,
-    TYPE_ARRAY = 32,
-    TYPE_OBJECT = 64,
-    TYPE_ANY = 127 - TYPE_INTEGER /* integers are numbers */
-};
 
 struct schema_reader {
     struct json_text *j;

@@ -9,16 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum {
-    TYPE_STRING = 1,
-    TYPE_INTEGER = 2,
-    TYPE_NUMBER = 4,
-    TYPE_BOOLEAN = 8,
-    TYPE_OBJECT = 16,
-    TYPE_ARRAY = 32,
-    TYPE_NULL = 64,
-    TYPE_OTHER = 128 /* a name that is not known here */
-};
+#include "text/json_type.h"
 
 enum {
     REFS_MAX = 8,      /* references that may lead to one another */
@@ -26,8 +17,7 @@ enum {
     DEPTH_MAX = 64
 };
 
-/* ---- which types a schema allows --------------------------------------------------------------------------
- */
+/* ---- which types a schema allows -------------------------------------------------------------------- */
 
 static unsigned type_of_name(const char *name)
 {
@@ -54,20 +44,13 @@ static unsigned type_of_name(const char *name)
 static unsigned type_of_value(const json_t *v)
 {
     switch (json_typeof(v)) {
-    case JSON_STRING:
-        return TYPE_STRING;
-    case JSON_INTEGER:
-        return TYPE_INTEGER;
-    case JSON_REAL:
-        return TYPE_NUMBER;
-    case JSON_OBJECT:
-        return TYPE_OBJECT;
-    case JSON_ARRAY:
-        return TYPE_ARRAY;
-    case JSON_NULL:
-        return TYPE_NULL;
-    default:
-        return TYPE_BOOLEAN;
+    case JSON_STRING: return TYPE_STRING;
+    case JSON_INTEGER: return TYPE_INTEGER;
+    case JSON_REAL: return TYPE_NUMBER;
+    case JSON_OBJECT: return TYPE_OBJECT;
+    case JSON_ARRAY: return TYPE_ARRAY;
+    case JSON_NULL: return TYPE_NULL;
+    default: return TYPE_BOOLEAN;
     }
 }
 
@@ -90,7 +73,7 @@ static const json_t *follow_ref(const json_t *root, const char *ref)
     return *ref ? NULL : root;
 }
 
-static unsigned schema_types(const json_t *schema, const json_t *root, int refs, int *budget)
+static unsigned types_of_schema(const json_t *schema, const json_t *root, int refs, int *budget)
 {
     static const char *const joins[] = {"anyOf", "oneOf", "allOf"};
     const json_t *type = json_object_get(schema, "type"), *values = json_object_get(schema, "enum");
@@ -107,15 +90,14 @@ static unsigned schema_types(const json_t *schema, const json_t *root, int refs,
     for (size_t k = 0; k < sizeof joins / sizeof *joins; k++) {
         const json_t *list = json_object_get(schema, joins[k]);
         for (size_t i = 0; i < json_array_size(list); i++)
-            types |= schema_types(json_array_get(list, i), root, refs, budget);
+            types |= types_of_schema(json_array_get(list, i), root, refs, budget);
     }
     if (json_is_string(ref) && refs < REFS_MAX)
-        types |= schema_types(follow_ref(root, json_string_value(ref)), root, refs + 1, budget);
+        types |= types_of_schema(follow_ref(root, json_string_value(ref)), root, refs + 1, budget);
     return types;
 }
 
-/* ---- which of them the value fits -------------------------------------------------------------------------
- */
+/* ---- which of them the value fits ------------------------------------------------------------------- */
 
 /* Bytes of digits at s. */
 static size_t digits(const char *s, size_t n)
@@ -184,7 +166,7 @@ bool toolarg_write(const json_t *parameters, const char *key, const char *value,
 {
     int budget = SCHEMAS_MAX;
     const json_t *schema = json_object_get(json_object_get(parameters, "properties"), key);
-    unsigned types = schema_types(schema, parameters, 0, &budget);
+    unsigned types = types_of_schema(schema, parameters, 0, &budget);
     const char *s = value;
     size_t len = n;
     while (len > 0 && toolarg_is_space(s[0])) s++, len--;
