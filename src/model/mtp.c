@@ -10,6 +10,9 @@
 
 #include <assert.h>
 
+/* Pairs that are appended at a time: many at once would drive each other out of the caches. */
+#define APPEND_ROWS 32
+
 static size_t hidden_of(const struct forward *f) { return (size_t)f->model->config->hidden; }
 
 static float *row(const struct forward *f, float *rows, int r) { return rows + (size_t)r * hidden_of(f); }
@@ -49,10 +52,16 @@ static void pairs_append(struct forward *f, int n)
     attention_append(f, f->model->config->n_layers);
 }
 
+static int chunk_of(const struct forward *f, int left)
+{
+    int most = f->max_rows < APPEND_ROWS ? f->max_rows : APPEND_ROWS;
+    return left < most ? left : most;
+}
+
 void mtp_history(struct forward *f, struct state *s, const float *hidden, const int32_t *tokens, int n)
 {
     for (int done = 0; done < n;) {
-        int chunk = n - done < f->max_rows ? n - done : f->max_rows;
+        int chunk = chunk_of(f, n - done);
         for (int r = 0; r < chunk; r++, done++)
             pair_place(f, r, s, s->mtp_len++, hidden + (size_t)done * hidden_of(f), tokens[done]);
         pairs_append(f, chunk);
@@ -62,7 +71,7 @@ void mtp_history(struct forward *f, struct state *s, const float *hidden, const 
 void mtp_append(struct forward *f, const struct mtp_row *pairs, int n)
 {
     for (int done = 0; done < n;) {
-        int chunk = n - done < f->max_rows ? n - done : f->max_rows;
+        int chunk = chunk_of(f, n - done);
         for (int r = 0; r < chunk; r++, done++)
             pair_place(f, r, pairs[done].state, pairs[done].state->mtp_len++, pairs[done].hidden,
                        pairs[done].token);
