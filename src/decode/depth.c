@@ -95,9 +95,9 @@ static double draft_cost(const struct depth_group *g, int d, int n)
 {
     for (int kind = 0; kind < 2; kind++) {
         const struct depth_cost *c = g->draft[kind ? d == 0 : d > 0];
-        for (int off = 0; off < DEPTH_GROUP; off++) {
-            if (n - off > 0 && c[n - off].n) return c[n - off].typical;
-            if (n + off <= DEPTH_GROUP && c[n + off].n) return c[n + off].typical;
+        for (int off = 0; off < n || n + off <= g->most_joined; off++) {
+            if (off < n && c[n - off].n) return c[n - off].typical;
+            if (n + off <= g->most_joined && c[n + off].n) return c[n + off].typical;
         }
     }
     return GUESSED_SHARE * rest_cost(g, 1);
@@ -301,6 +301,7 @@ void depth_stop(struct depth_policy *p) { p->wants = false; }
 
 void depth_stepped(struct depth_group *g, double seconds)
 {
+    if (g->joined > g->most_joined) g->most_joined = g->joined;
     g->joined_in[g->n_steps] = g->joined;
     g->step_s[g->n_steps++] = seconds;
     count_rows(g);

@@ -64,6 +64,7 @@ struct depth_group {
         draft[2][DEPTH_GROUP + 1]; /* by sequences: first step (with what settles before it), later */
     struct depth_cost rest[DEPTH_ROWS + 1]; /* all but drafting, by rows verified */
     int least, most;                        /* rows that were measured; 0 = none yet */
+    int most_joined;                        /* sequences in a step that was measured */
     int n_cycles;                           /* that were measured, as far as it matters: the first few */
     double budget;                          /* seconds that may be spent on trying what seems worse */
     double lead;   /* plain cycles: what was gained over plain decoding, and what may be lost to it */
