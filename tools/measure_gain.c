@@ -28,6 +28,7 @@ struct text {
     bool defeats;
     double speed[2][ESTIMATE_ROUNDS_MAX], ratio[ESTIMATE_ROUNDS_MAX]; /* plain, auto; auto / plain */
     struct alula_stats sum; /* of automatic depth, over all rounds */
+    int64_t plain_cycles;   /* likewise, of plain decoding */
 };
 
 static struct alula_engine *engine;
@@ -108,6 +109,7 @@ static void measure_pair(struct text *t, int r)
     }
     t->ratio[r] = t->speed[1][r] / t->speed[0][r];
     add(&t->sum, &s[1]);
+    t->plain_cycles += s[0].cycles;
     cycle_s[0][n_cycle_s[0]++] = s[0].decode_s / (double)s[0].cycles;
 }
 
@@ -123,7 +125,7 @@ static void measure_costs(struct text *t, int depth)
 static double cost[ALULA_DEPTH_MAX + 1],
     step_cost; /* medians: of a cycle with so many drafts, of a step of the head */
 
-static double predicted(const struct alula_stats *s)
+static double predicted(const struct alula_stats *s, int64_t plain_cycles)
 {
     double seconds = 0;
     int64_t drafts = 0;
@@ -133,7 +135,7 @@ static double predicted(const struct alula_stats *s)
         drafts += deeper;
     }
     seconds += step_cost * (double)(s->head_steps - drafts);
-    return (double)s->tokens * cost[0] / seconds;
+    return (double)plain_cycles * cost[0] / seconds;
 }
 
 static void find_costs(void)
@@ -148,6 +150,7 @@ static void show_kind(const char *kind, double *worst)
 {
     double ratios[TEXTS_MAX * ESTIMATE_ROUNDS_MAX], speed[2][TEXTS_MAX], low = 1e9, high = 0;
     struct alula_stats sum = {0};
+    int64_t plain_cycles = 0;
     int n = 0;
     for (int i = 0; i < n_texts; i++) {
         struct text *t = &texts[i];
@@ -158,14 +161,15 @@ static void show_kind(const char *kind, double *worst)
         low = own < low ? own : low;
         high = own > high ? own : high;
         add(&sum, &t->sum);
+        plain_cycles += t->plain_cycles;
         n++;
     }
     struct estimate gain = estimate_ratio(ratios, n, rounds, 1);
     if (low < *worst) *worst = low;
     printf("| %s | %.0f | %.0f | %.2f | %.3fx (%.3f to %.3f) | %.3fx | %.3fx, %.3fx |\n", kind,
            stats_median(speed[0], (size_t)n), stats_median(speed[1], (size_t)n),
-           (double)sum.tokens / (double)sum.cycles, gain.mid, gain.low, gain.high, predicted(&sum), low,
-           high);
+           (double)sum.tokens / (double)sum.cycles, gain.mid, gain.low, gain.high,
+           predicted(&sum, plain_cycles), low, high);
 }
 
 static bool seen_before(int i)
