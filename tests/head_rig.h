@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "artifact/safetensors.h"
+#include "tests/tensors_rig.h"
 
 #define HEAD_DONOR "models/tiny-donor"
 
@@ -43,16 +43,21 @@ static inline void rig_noise(const struct tensor *t, unsigned char *out, uint64_
     }
 }
 
-static inline void rig_change(const struct tensor *t, enum head_fault fault, unsigned char *out,
-                              uint64_t *seed)
+struct rig_fault {
+    enum head_fault fault;
+    uint64_t seed;
+};
+
+static inline void rig_change(void *arg, const struct tensor *t, unsigned char *out)
 {
+    struct rig_fault *r = arg;
     bool fc = strcmp(t->name, "mtp.fc.weight") == 0;
     size_t rows = (size_t)t->shape[0], row = t->n_bytes / rows;
-    memcpy(out, t->data, t->n_bytes);
-    if (fault == HEAD_NOISE && t->n_dims > 1) rig_noise(t, out, seed);
+    assert_int_equal(t->dtype, DT_BF16);
+    if (r->fault == HEAD_NOISE && t->n_dims > 1) rig_noise(t, out, &r->seed);
     for (size_t i = 0; i < rows && fc; i++) {
-        if (fault == HEAD_SHUFFLED) memcpy(out + i * row, t->data + (i * 77 + 5) % rows * row, row);
-        if (fault != HEAD_SWAPPED) continue;
+        if (r->fault == HEAD_SHUFFLED) memcpy(out + i * row, t->data + (i * 77 + 5) % rows * row, row);
+        if (r->fault != HEAD_SWAPPED) continue;
         memcpy(out + i * row, t->data + i * row + row / 2, row / 2);
         memcpy(out + i * row + row / 2, t->data + i * row, row / 2);
     }
@@ -80,33 +85,11 @@ static inline const char *rig_head(enum head_fault fault)
     static char dirs[4][4096];
     static int made;
     char *dir = dirs[made % 4], path[4200];
-    struct st_file *f;
-    struct st_writer *w;
-    struct alula_error e = {0};
-    uint64_t seed = 7;
+    struct rig_fault r = {fault, 7};
     snprintf(dir, sizeof dirs[0], "%s/head%d", scratch_dir(), made++);
     assert_int_equal(mkdir(dir, 0777), 0);
     snprintf(path, sizeof path, "%s/mtp.safetensors", dir);
-    assert_ok(st_open(&f, HEAD_DONOR "/model.safetensors", &e) && st_writer_open(&w, path, NULL, &e), e);
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < f->n_tensors; i++) {
-            const struct tensor *t = &f->tensors[i];
-            if (strncmp(t->name, "mtp.", 4) != 0) continue;
-            if (pass == 0) {
-                assert_ok(st_writer_declare(w, t->name, t->dtype, t->n_dims, t->shape, &e), e);
-                continue;
-            }
-            assert_int_equal(t->dtype, DT_BF16);
-            unsigned char *out = mem_alloc(t->n_bytes);
-            rig_change(t, fault, out, &seed);
-            assert_ok(st_writer_append(w, out, t->n_bytes, &e), e);
-            mem_free(out);
-        }
-        if (pass == 0) assert_ok(st_writer_begin(w, &e), e);
-    }
-    assert_ok(st_writer_commit(w, &e), e);
-    st_writer_close(w);
-    st_close(f);
+    rewrite_tensors(HEAD_DONOR "/model.safetensors", path, "mtp.", rig_change, &r);
     if (fault == HEAD_MISLABELED) rig_mislabel(dir);
     return dir;
 }

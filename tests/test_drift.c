@@ -1,5 +1,6 @@
 /* test_drift.c - how far one trunk lies from another: equal ones, planted changes, other layouts, other
  * shapes. */
+#include "tests/tensors_rig.h"
 #include "tests/forge_rig.h"
 #include "tests/support.h"
 
@@ -50,15 +51,32 @@ static const struct drift_entry *find(const struct drift *d, enum drift_class cl
     return NULL;
 }
 
-/* A flat folder: the donor's files, with one tensor's values multiplied and some rows of another moved. */
-static const char *changed_copy(const char *from, const char *name, float factor, const char *rows_of,
-                                int row)
+/* What is changed of a file: all values of one tensor are multiplied, and one row of another. */
+struct change {
+    const char *name;
+    float factor;
+    const char *rows_of; /* or NULL */
+    int row;
+};
+
+static void change_values(void *arg, const struct tensor *t, unsigned char *bytes)
+{
+    const struct change *c = arg;
+    bool whole = strcmp(t->name, c->name) == 0, one = c->rows_of && strcmp(t->name, c->rows_of) == 0;
+    size_t cols = (size_t)t->shape[t->n_dims - 1], n_values = t->n_bytes / dtype_size(t->dtype);
+    assert_true((!whole && !one) || t->dtype == DT_BF16);
+    for (size_t k = 0; k < n_values && (whole || one); k++)
+        if (whole || k / cols == (size_t)c->row) {
+            uint16_t v = f32_to_bf16(value_f32(t->data, t->dtype, k) * c->factor);
+            memcpy(bytes + 2 * k, &v, 2);
+        }
+}
+
+/* A flat folder: the donor's files with that change. */
+static const char *changed_copy(const char *from, struct change c)
 {
     static char dir[4096];
     char path[4200], source[4200];
-    struct st_file *f;
-    struct st_writer *w;
-    struct alula_error e = {0};
     static int n;
     snprintf(dir, sizeof dir, "%s/changed%d", scratch_dir(), n++);
     char command[9000];
@@ -66,30 +84,7 @@ static const char *changed_copy(const char *from, const char *name, float factor
     assert_int_equal(system(command), 0);
     snprintf(source, sizeof source, "%s/model.safetensors", from);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    assert_ok(st_open(&f, source, &e) && st_writer_open(&w, path, NULL, &e), e);
-    for (size_t i = 0; i < f->n_tensors; i++) {
-        const struct tensor *t = &f->tensors[i];
-        assert_ok(st_writer_declare(w, t->name, t->dtype, t->n_dims, t->shape, &e), e);
-    }
-    assert_ok(st_writer_begin(w, &e), e);
-    for (size_t i = 0; i < f->n_tensors; i++) {
-        const struct tensor *t = &f->tensors[i];
-        unsigned char *copy = mem_alloc(t->n_bytes + 1);
-        memcpy(copy, t->data, t->n_bytes);
-        bool whole = strcmp(t->name, name) == 0, one = rows_of && strcmp(t->name, rows_of) == 0;
-        size_t cols = (size_t)t->shape[t->n_dims - 1], n_values = t->n_bytes / dtype_size(t->dtype);
-        assert_true((!whole && !one) || t->dtype == DT_BF16);
-        for (size_t k = 0; k < n_values && (whole || one); k++)
-            if (whole || k / cols == (size_t)row) {
-                uint16_t v = f32_to_bf16(value_f32(t->data, t->dtype, k) * factor);
-                memcpy(copy + 2 * k, &v, 2);
-            }
-        assert_ok(st_writer_append(w, copy, t->n_bytes, &e), e);
-        mem_free(copy);
-    }
-    assert_ok(st_writer_commit(w, &e), e);
-    st_writer_close(w);
-    st_close(f);
+    rewrite_tensors(source, path, "", change_values, &c);
     return dir;
 }
 
@@ -112,9 +107,9 @@ static void test_equal_trunks_in_two_layouts(void **state)
 static void test_planted_changes_are_found_where_they_are(void **state)
 {
     (void)state;
-    const char *dir =
-        changed_copy("models/tiny-donor", "model.language_model.layers.3.self_attn.o_proj.weight", 2,
-                     "model.language_model.embed_tokens.weight", 77);
+    const char *dir = changed_copy("models/tiny-donor",
+                                   (struct change){"model.language_model.layers.3.self_attn.o_proj.weight", 2,
+                                                   "model.language_model.embed_tokens.weight", 77});
     struct drift d = run_ok(dir, "models/tiny-donor", 2);
     for (size_t i = 0; i < d.n; i++) {
         const struct drift_entry *e = &d.entries[i];

@@ -1,5 +1,6 @@
 /* test_forge_options.c - the choices of a forge: widths, norms, recipes; and the papers of an artifact. */
 #include "tests/forge_rig.h"
+#include "tests/tensors_rig.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -251,28 +252,17 @@ static void test_audit_equals_mtplx(void **state)
     json_decref(theirs);
 }
 
+static void make_zeros(void *arg, const struct tensor *t, unsigned char *bytes)
+{
+    (void)arg;
+    if (t->n_dims > 1) memset(bytes, 0, t->n_bytes);
+}
+
 static void test_head_of_zeros_is_refused(void **state)
 {
     (void)state;
-    struct st_file *f;
-    struct st_writer *w;
-    struct alula_error e;
     const char *path = scratch_path("zeros.safetensors");
-    static const unsigned char zeros[1 << 20];
-    assert_ok(st_open(&f, "tests/data/mtplx/golden/tiny-mtplx/mtp.safetensors", &e), e);
-    assert_ok(st_writer_open(&w, path, NULL, &e), e);
-    for (size_t i = 0; i < f->n_tensors; i++) {
-        const struct tensor *t = &f->tensors[i];
-        assert_ok(st_writer_declare(w, t->name, t->dtype, t->n_dims, t->shape, &e), e);
-    }
-    assert_ok(st_writer_begin(w, &e), e);
-    for (size_t i = 0; i < f->n_tensors; i++) {
-        const struct tensor *t = &f->tensors[i];
-        assert_ok(st_writer_append(w, t->n_dims == 1 ? t->data : zeros, t->n_bytes, &e), e);
-    }
-    assert_ok(st_writer_commit(w, &e), e);
-    st_writer_close(w);
-    st_close(f);
+    rewrite_tensors("tests/data/mtplx/golden/tiny-mtplx/mtp.safetensors", path, "", make_zeros, NULL);
     struct forge_options o = options("of-zeros");
     o.trunk = "tests/data/mlx4/hf";
     o.mtp = path;
