@@ -124,8 +124,13 @@ static void messages_refuse_by_name(void **state)
             "messages[0].content[0]: \"text\"");
     refuses(d,
             "{\"max_tokens\": 1, \"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
-            "\"assistant\", \"content\": \"b\"}]}",
-            "messages[1]: the last message is the assistant's");
+            "\"assistant\", \"content\": [{\"type\": \"tool_use\", \"name\": \"f\", \"input\": {}}]}]}",
+            "the last message calls tools");
+    refuses(d,
+            "{\"max_tokens\": 1, \"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
+            "\"assistant\", \"content\": \"b\"}], \"output_config\": {\"format\": {\"type\": "
+            "\"json_schema\", \"schema\": {}}}}",
+            "an answer that continues a message");
     refuses(d, "{" MESSAGE ", \"tools\": [{\"name\": \"\"}]}", "tools[0]: \"name\"");
     refuses(d, "{" MESSAGE ", \"tools\": [{\"type\": \"web_search_20250305\", \"name\": \"w\"}]}",
             "tools[0]: \"type\"");

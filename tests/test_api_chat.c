@@ -68,6 +68,40 @@ static void tools_and_formats_become_grammars(void **state)
     request_free(&r);
 }
 
+/* The assistant's last message is answered like any other, unless it is to be continued. */
+static void a_message_is_continued_if_asked(void **state)
+{
+    (void)state;
+    struct request r;
+#define BEGUN                                                                                                \
+    "\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": "       \
+    "\"b\"}]"
+    read_ok(&r, &dialect_chat, "{" BEGUN "}");
+    assert_false(r.continues);
+    request_free(&r);
+    read_ok(&r, &dialect_chat,
+            "{" BEGUN ", \"continue_final_message\": true, \"add_generation_prompt\": false}");
+    assert_true(r.continues);
+    request_free(&r);
+    read_ok(&r, &dialect_messages, "{\"max_tokens\": 1, " BEGUN "}");
+    assert_true(r.continues);
+    request_free(&r);
+    read_ok(&r, &dialect_count_tokens, "{" BEGUN "}");
+    assert_true(r.continues);
+    request_free(&r);
+    static const char *const refused[][2] = {
+        {"{" HI ", \"continue_final_message\": true}", "only the assistant's"},
+        {"{" BEGUN ", \"continue_final_message\": true, \"add_generation_prompt\": true}",
+         "exclude each other"},
+        {"{" BEGUN ", \"continue_final_message\": true, \"response_format\": {\"type\": \"json_object\"}}",
+         "an answer that continues a message"},
+        {"{\"messages\": [{\"role\": \"assistant\", \"content\": null}], \"continue_final_message\": true}",
+         "no text"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        refuses(&dialect_chat, refused[i][0], refused[i][1]);
+}
+
 static void limits_are_read(void **state)
 {
     (void)state;
@@ -290,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_become_a_conversation),
         cmocka_unit_test(tools_and_formats_become_grammars),
+        cmocka_unit_test(a_message_is_continued_if_asked),
         cmocka_unit_test(limits_are_read),
         cmocka_unit_test(wrong_bodies_are_refused_by_name),
         cmocka_unit_test(chunks_come_in_order),

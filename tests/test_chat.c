@@ -240,6 +240,35 @@ static void bundled_folder(void **state)
     chat_template_close(t);
 }
 
+#define ASKED "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+#define BEGUN "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n<think>\n"
+#define GO_ON "}], \"continue_final_message\": true"
+
+/* What is continued is the last message's text: nothing stands behind it, no white space either. */
+static void last_message_is_continued(void **state)
+{
+    struct chat_template *t = NULL;
+    struct alula_error e;
+    (void)state;
+    assert_ok(chat_template_open(&t, "models/tiny-trunk", &e), e);
+    assert_renders(t, ASKED "\"content\": \" so \\n\"" GO_ON "}", BEGUN "\n</think>\n\nso");
+    assert_renders(t, ASKED "\"content\": \"\"" GO_ON "}", BEGUN "\n</think>\n\n");
+    assert_renders(
+        t,
+        ASKED "\"content\": \"x\\u0000y\", \"reasoning\": \"why\", \"tool_calls\": [{\"name\": \"f\"}]" GO_ON
+              ", \"add_generation_prompt\": false}",
+        BEGUN "why\n</think>\n\nx");
+    assert_renders(t, ASKED "\"content\": \"so\"}], \"continue_final_message\": false}",
+                   BEGUN "\n</think>\n\nso<|im_end|>\n");
+    assert_refuses(t, ASKED "\"content\": \"so\"" GO_ON ", \"add_generation_prompt\": true}",
+                   "exclude each other");
+    assert_refuses(t, ASKED "\"content\": null" GO_ON "}", "no text that could be continued");
+    chat_template_close(t);
+    assert_ok(open_with(&t, "{{ messages[0].content }}", NULL, &e), e);
+    assert_refuses(t, ASKED "\"content\": \"so\"" GO_ON "}", "does not write the last message");
+    chat_template_close(t);
+}
+
 static int count_id(const int32_t *ids, size_t n, int32_t id)
 {
     int count = 0;
@@ -385,15 +414,11 @@ static void failing_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_are_prepared),
-        cmocka_unit_test(arguments_become_objects),
-        cmocka_unit_test(requests_that_are_none),
-        cmocka_unit_test(variables_are_defined),
-        cmocka_unit_test(template_is_found),
-        cmocka_unit_test(folders_without_one),
-        cmocka_unit_test(bundled_folder),
-        cmocka_unit_test(markup_is_the_template_s),
-        cmocka_unit_test(markup_in_messages_is_text),
+        cmocka_unit_test(messages_are_prepared),    cmocka_unit_test(arguments_become_objects),
+        cmocka_unit_test(requests_that_are_none),   cmocka_unit_test(variables_are_defined),
+        cmocka_unit_test(template_is_found),        cmocka_unit_test(folders_without_one),
+        cmocka_unit_test(bundled_folder),           cmocka_unit_test(last_message_is_continued),
+        cmocka_unit_test(markup_is_the_template_s), cmocka_unit_test(markup_in_messages_is_text),
         cmocka_unit_test(failing_memory),
     };
     mem_setup();

@@ -209,6 +209,41 @@ static void answers_are_the_same_in_any_company(void **state)
 }
 
 /* Choice i of n is what a request with seed + i gets. */
+static const char *content_of(const json_t *reply)
+{
+    return json_string_value(
+        json_object_get(json_object_get(json_array_get(choices(reply), 0), "message"), "content"));
+}
+
+/* An answer that is given back in part goes on as it went on. */
+static void a_begun_answer_goes_on(void **state)
+{
+    (void)state;
+    struct scheduler *s = open_scheduler(options());
+    struct buf body = {0};
+    static const char form[] =
+        "{\"enable_thinking\": false, \"max_tokens\": %d, \"messages\": [{\"role\": \"user\", "
+        "\"content\": \"In the beginning God\"}";
+    buf_fmt(&body, form, 24);
+    buf_str(&body, "]}");
+    json_t *whole = ask(s, body.data);
+    const char *text = content_of(whole);
+    const char *cut = strchr(text + strlen(text) / 3, ' ');
+    assert_non_null(cut);
+    buf_clear(&body);
+    buf_fmt(&body, form, 6);
+    buf_str(&body, ", {\"role\": \"assistant\", \"content\": ");
+    json_write_str(&body, text, (size_t)(cut - text));
+    buf_str(&body, "}], \"continue_final_message\": true}");
+    json_t *rest = ask(s, body.data);
+    assert_true(strlen(content_of(rest)) > 6);
+    assert_memory_equal(content_of(rest), cut, strlen(content_of(rest)));
+    json_decref(whole);
+    json_decref(rest);
+    buf_free(&body);
+    close_scheduler(s);
+}
+
 static void several_choices_are_several_seeds(void **state)
 {
     (void)state;
@@ -510,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_the_same_in_any_company),
+        cmocka_unit_test(a_begun_answer_goes_on),
         cmocka_unit_test(several_choices_are_several_seeds),
         cmocka_unit_test(a_conversation_is_read_once),
         cmocka_unit_test(a_long_prompt_does_not_stop_a_short_one),

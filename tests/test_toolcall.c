@@ -378,6 +378,31 @@ static void ignore(void *arg, const struct toolcall_event *event)
     (void)event;
 }
 
+/* What goes on in the middle of content is content from its first byte: line breaks, a tag of reasoning, and a call only
+ * in its wrapper. */
+static void test_content_goes_on(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"\n\n- b", "<think>b", " \n</think>", "<function=bare>\n</function>"};
+    json_t *tools = own_tools();
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct answer a;
+        struct toolcall *t;
+        struct alula_error e;
+        answer_init(&a);
+        assert_ok(toolcall_create(&t, tools, false, collect, &a, &e), e);
+        toolcall_continue(t);
+        assert_ok(toolcall_feed(t, texts[i], strlen(texts[i]), &e) && toolcall_end(t, true, &e), e);
+        assert_int_equal(a.reasoning.len, 0);
+        assert_int_equal(json_array_size(a.calls), 0);
+        assert_int_equal(a.content.len, strlen(texts[i]));
+        assert_memory_equal(a.content.data, texts[i], a.content.len);
+        toolcall_free(t);
+        answer_free(&a);
+    }
+    json_decref(tools);
+}
+
 static void test_an_answer_has_a_ceiling(void **state)
 {
     (void)state;
@@ -425,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_random_texts_do_not_depend_on_cuts),
         cmocka_unit_test(test_text_streams),
         cmocka_unit_test(test_long_answers),
+        cmocka_unit_test(test_content_goes_on),
         cmocka_unit_test(test_an_answer_has_a_ceiling),
         cmocka_unit_test(test_memory_runs_out),
     };

@@ -148,6 +148,20 @@ static bool read_own(struct request *r, const json_t *body, struct alula_error *
            (!own || json_get_bool_or(own, "trace", false, &r->trace, "alula", e));
 }
 
+/* The last message is answered even if it is the assistant's, unless the request says that it is to be continued, as it
+ * does to other servers of open models. */
+static bool read_begun(struct request *r, const json_t *body, struct alula_error *e)
+{
+    bool continues, turn;
+    if (!json_get_bool_or(body, "continue_final_message", false, &continues, WHAT, e) ||
+        !json_get_bool_or(body, "add_generation_prompt", !continues, &turn, WHAT, e))
+        return false;
+    if (continues && turn)
+        return err_set(e, ALULA_FORMAT,
+                       WHAT ": \"continue_final_message\" and \"add_generation_prompt\" exclude each other");
+    return !continues || request_continue(r, e);
+}
+
 static bool chat_read(struct request *r, const json_t *body, struct alula_error *e)
 {
     bool usage;
@@ -156,7 +170,7 @@ static bool chat_read(struct request *r, const json_t *body, struct alula_error 
     return request_read_common(r, body, e) && read_limits(r, body, e) &&
            request_read_stops(r, body, "stop", e) && read_stream_options(body, &usage, e) &&
            read_own(r, body, e) && request_read_thinking(r, body, e) && read_messages(r, body, e) &&
-           read_tools(r, body, e) && read_format(r, body, e);
+           read_tools(r, body, e) && read_format(r, body, e) && read_begun(r, body, e);
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */

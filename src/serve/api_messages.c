@@ -157,11 +157,6 @@ static bool read_messages(struct request *r, const json_t *body, struct alula_er
     if (n == 0)
         return err_set(e, ALULA_FORMAT,
                        WHAT ": \"messages\" is missing or empty, expected a list of messages");
-    const char *last = json_string_value(json_object_get(json_array_get(messages, n - 1), "role"));
-    if (last && strcmp(last, "assistant") == 0)
-        return err_set(e, ALULA_UNSUPPORTED,
-                       "messages[%zu]: the last message is the assistant's; answers are not continued",
-                       n - 1);
     json_array_foreach(messages, i, given)
     {
         char where[32];
@@ -270,12 +265,21 @@ static bool read_format(struct request *r, const json_t *body, struct alula_erro
     return request_constrain(r, json_pack("{s:s, s:O}", "type", type, "schema", schema), e);
 }
 
+/* An answer that the client began is continued. */
+static bool read_begun(struct request *r, const json_t *body, struct alula_error *e)
+{
+    const json_t *list = json_object_get(body, "messages"),
+                 *last = json_array_get(list, json_array_size(list) - 1);
+    return strcmp(json_string_value(json_object_get(last, "role")), "assistant") != 0 ||
+           request_continue(r, e);
+}
+
 static bool read_conversation(struct request *r, const json_t *body, struct alula_error *e)
 {
     r->conversation = json_object();
     if (!r->conversation) return request_no_memory(e);
     return read_thinking(r, body, e) && read_system(r, body, e) && read_messages(r, body, e) &&
-           read_tools(r, body, e) && read_format(r, body, e);
+           read_tools(r, body, e) && read_format(r, body, e) && read_begun(r, body, e);
 }
 
 static bool messages_read(struct request *r, const json_t *body, struct alula_error *e)

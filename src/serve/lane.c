@@ -131,6 +131,7 @@ bool lane_start(struct lane *lane)
     if (job->request.conversation &&
         !toolcall_create(&lane->reader, job->request.tools, p->in_reasoning, emit, lane, &lane->error))
         return false;
+    if (job->request.continues) toolcall_continue(lane->reader);
     if (job->request.echo) job_tell_prompt(job, lane->choice);
     lane->state = LANE_READING;
     lane->reasons = p->in_reasoning;

@@ -51,7 +51,8 @@ static bool render(struct request *r, const struct alula_engine *engine, struct 
 {
     struct buf json = {0};
     struct request_prompt *p = &r->prompts[0];
-    if (json_object_set_new(r->conversation, "add_generation_prompt", json_true()) < 0)
+    const char *how = r->continues ? "continue_final_message" : "add_generation_prompt";
+    if (json_object_set_new(r->conversation, how, json_true()) < 0)
         return err_set(e, ALULA_NOMEM, "out of memory for the conversation");
     json_write(&json, r->conversation, 0);
     bool ok = buf_check(&json, "the conversation", e) &&
@@ -127,6 +128,6 @@ bool prompt_make(struct request *r, const struct alula_engine *engine, struct al
     if (!render(r, engine, e)) return false;
     if (!r->prompts[0].n)
         return err_set(e, ALULA_FORMAT, "the chat template makes an empty prompt of this conversation");
-    r->prompts[0].in_reasoning = ends_in_reasoning(engine, &r->prompts[0]);
+    r->prompts[0].in_reasoning = !r->continues && ends_in_reasoning(engine, &r->prompts[0]);
     return true;
 }

@@ -422,3 +422,24 @@ bool request_constrain(struct request *r, json_t *spec, struct alula_error *e)
         e, ALULA_UNSUPPORTED,
         WHAT ": a format for the answer and tools exclude each other, unless \"tool_choice\" is \"none\"");
 }
+
+bool request_continue(struct request *r, struct alula_error *e)
+{
+    const json_t *list = json_object_get(r->conversation, "messages"),
+                 *last = json_array_get(list, json_array_size(list) - 1);
+    const char *role = json_string_value(json_object_get(last, "role"));
+    if (strcmp(role, "assistant") != 0)
+        return err_set(e, ALULA_FORMAT, "the last message is the %s's; only the assistant's can be continued",
+                       role);
+    if (json_array_size(json_object_get(last, "tool_calls")))
+        return err_set(e, ALULA_FORMAT,
+                       "the last message calls tools; their results must follow before an answer can");
+    if (!json_is_string(json_object_get(last, "content")))
+        return err_set(e, ALULA_FORMAT, "the last message has no text that could be continued");
+    if (r->grammar)
+        return err_set(e, ALULA_UNSUPPORTED,
+                       WHAT
+                       ": an answer that continues a message cannot have a format or a call demanded of it");
+    r->continues = true;
+    return true;
+}

@@ -34,6 +34,7 @@ struct request {
      * list of ids. */
     json_t *conversation;
     json_t *texts;
+    bool continues;                 /* the answer goes on with the conversation's last message */
     struct request_prompt *prompts; /* [n_prompts], filled by prompt_make */
     int n_prompts;
     int n; /* answers to each prompt; choice i answers prompt i / n */
@@ -88,6 +89,9 @@ bool request_constrain(struct request *r, json_t *spec, struct alula_error *e);
  * become one, since templates know but one, and a later one is put as the user's; "developer" counts as "system",
  * "function" as "tool". */
 bool request_add_message(struct request *r, json_t *message, const char *where, struct alula_error *e);
+/* The answer is to go on with the conversation's last message, which must be text of the assistant. To be called when
+ * all else is read. */
+bool request_continue(struct request *r, struct alula_error *e);
 /* The list under `key`, each entry made anew by `make` (which sets an error and returns NULL if it cannot; where is
  * "KEY[3]"); an empty list if there is none. A new reference, NULL on error. */
 json_t *request_read_list(const json_t *body, const char *key,

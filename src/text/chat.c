@@ -250,6 +250,45 @@ static bool prepare_variables(struct jj_run *r, const struct chat_template *t, s
     return true;
 }
 
+/* ---- continuing the last message ----------------------------------------------------------------------- */
+
+/* Ends its text, so that the place is found again in what the template makes of it: two characters that mean nothing. */
+static const char last_end[] = "\xf4\x8f\xbf\xbd\xf4\x8f\xbf\xbc";
+
+/* *ret: whether it shall be continued. What the template would write behind its text is taken out where it can be. */
+static bool prepare_last(struct jj_run *r, struct jj_dict *context, bool *ret)
+{
+    struct jj_value v, messages, text = jj_none();
+    *ret = jj_dict_find_str(context, "continue_final_message", &v) && jj_truth(v);
+    jj_dict_remove(context, "continue_final_message");
+    if (!*ret) return true;
+    if (jj_dict_find_str(context, "add_generation_prompt", &v) && jj_truth(v))
+        return err_set(r->e, ALULA_FORMAT,
+                       "\"continue_final_message\" and \"add_generation_prompt\" exclude each other");
+    jj_dict_find_str(context, "messages", &messages);
+    struct jj_dict *last = messages.l->v[messages.l->n - 1].d;
+    jj_dict_find_str(last, "content", &text);
+    if (text.kind != JJ_STR)
+        return err_set(r->e, ALULA_FORMAT, "the last message has no text that could be continued");
+    jj_dict_remove(last, "tool_calls");
+    return jj_str_view(r, text.s->p, text.s->n - jj_space_after(text.s->p, text.s->n), &text) &&
+           jj_str_append(r, text.s, last_end, sizeof last_end - 1, &text) &&
+           set_named(r, last, "content", text);
+}
+
+static bool cut_behind_last(struct jj_run *r)
+{
+    struct buf *out = r->out;
+    size_t end = SIZE_MAX, at = r->out_base;
+    for (size_t next;
+         (next = jj_find(out->data + at, out->len - at, last_end, sizeof last_end - 1)) != SIZE_MAX;)
+        at = (end = at + next) + 1;
+    out->len = end == SIZE_MAX ? r->out_base : end;
+    out->data[out->len] = '\0';
+    return end != SIZE_MAX ||
+           err_set(r->e, ALULA_FORMAT, "the chat template does not write the last message");
+}
+
 /* ---- rendering ----------------------------------------------------------------------------------------- */
 
 static bool choose(const struct chat_template *t, const struct jj_dict *context, const struct jinja **ret,
@@ -270,12 +309,13 @@ static void begin(struct jj_run *r, const struct chat_template *t, struct buf *o
 static bool render(struct jj_run *r, const struct chat_template *t, const char *json, size_t n)
 {
     struct jj_value v;
+    bool continues;
     if (!jj_json_read(r, json, n, "the conversation", &v)) return false;
     if (v.kind != JJ_DICT)
         return err_set(r->e, ALULA_FORMAT, "the conversation is a JSON %s, expected an object",
                        jj_kind_name(v));
-    return prepare_messages(r, v.d) && prepare_variables(r, t, v.d) && choose(t, v.d, &r->j, r->e) &&
-           jj_run_template(r, v.d);
+    return prepare_messages(r, v.d) && prepare_last(r, v.d, &continues) && prepare_variables(r, t, v.d) &&
+           choose(t, v.d, &r->j, r->e) && jj_run_template(r, v.d) && (!continues || cut_behind_last(r));
 }
 
 bool chat_template_render(const struct chat_template *t, const char *json, size_t n, struct buf *out,

@@ -22,7 +22,9 @@ void chat_template_close(struct chat_template *t);
  *   - arguments of tool calls that are JSON text are parsed; missing, null and empty ones become an empty
  *     object; what is no object then is refused;
  *   - "tools" that are missing or empty and missing "documents" are none, missing "add_generation_prompt"
- *     is false.
+ *     is false;
+ *   - with "continue_final_message" the rendering ends with the text of the last message, without white space and calls
+ *     behind it.
  * Output is appended to out; after an error out is as it was. What is wrong with the conversation, a
  * raise_exception of the template included, is ALULA_FORMAT. */
 bool chat_template_render(const struct chat_template *t, const char *json, size_t n, struct buf *out,

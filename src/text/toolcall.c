@@ -659,6 +659,13 @@ bool toolcall_create(struct toolcall **ret, const json_t *tools, bool in_reasoni
     return true;
 }
 
+void toolcall_continue(struct toolcall *t)
+{
+    t->where = CONTENT;
+    t->has_content = true;
+    t->line = SIZE_MAX;
+}
+
 void toolcall_free(struct toolcall *t)
 {
     if (!t) return;

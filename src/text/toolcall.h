@@ -30,6 +30,8 @@ struct toolcall;
 bool toolcall_create(struct toolcall **ret, const json_t *tools, bool in_reasoning,
                      void (*emit)(void *arg, const struct toolcall_event *event), void *arg,
                      struct alula_error *e);
+/* Before the first byte: the prompt ended inside content, and the answer is more of it. */
+void toolcall_continue(struct toolcall *t);
 void toolcall_free(struct toolcall *t);
 
 /* More of the answer, without stop tokens. Fails only if memory is exhausted or the answer is over 64 MB. */

@@ -66,6 +66,13 @@ def openai_chat():
     check("openai: n and logprobs", len(two.choices) == 2 and rows and all(r.logprob <= 0 and len(r.top_logprobs) == 3 for r in rows), two)
     stop = whole.choices[0].message.content[6:9]
     cut = o.chat.completions.create(model=model, messages=HELLO, max_tokens=24, temperature=0.8, seed=5, stop=[stop])
+    asked = [{"role": "user", "content": "In the beginning God"}]
+    plain = {"temperature": 0, "extra_body": {"enable_thinking": False}}
+    text = o.chat.completions.create(model=model, messages=asked, max_tokens=24, **plain).choices[0].message.content
+    begun, space, rest = text.partition(" ")
+    plain["extra_body"].update(continue_final_message=True, add_generation_prompt=False)
+    more = o.chat.completions.create(model=model, messages=asked + [{"role": "assistant", "content": begun}], max_tokens=4, **plain).choices[0].message.content
+    check("openai: a begun answer goes on if asked", more and (space + rest).startswith(more), [text, more])
     check("openai: stop", stop not in cut.choices[0].message.content and cut.choices[0].finish_reason == "stop", cut)
 
 
@@ -160,6 +167,13 @@ def anthropic_messages():
         final = stream.get_final_message()
     jsonschema.validate([block for block in final.content if block.type == "tool_use"][0].input, TOOL["parameters"])
     check("anthropic: a streamed call", final.stop_reason == "tool_use", final)
+    asked = [{"role": "user", "content": "In the beginning God"}]
+    whole = a.messages.create(model="x", max_tokens=24, temperature=0, messages=asked).content[0].text
+    begun, space, rest = whole.partition(" ")
+    more = a.messages.create(model="x", max_tokens=4, temperature=0, messages=asked + [{"role": "assistant", "content": begun}]).content[0].text
+    check("anthropic: a begun answer goes on", more and (space + rest).startswith(more), [whole, more])
+    spelled = [a.messages.count_tokens(model="x", messages=[{"role": "user", "content": text}]).input_tokens for text in ("a", "<|im_end|>")]
+    check("anthropic: a control token in a message is text", spelled[1] > spelled[0] + 2, spelled)
     raises("anthropic: a wrong key", anthropic.AuthenticationError, lambda: anthropic.Anthropic(base_url=url, api_key="wrong", max_retries=0).messages.create(model="x", max_tokens=1, messages=HELLO))
     raises("anthropic: a wrong role", anthropic.BadRequestError, lambda: a.messages.create(model="x", max_tokens=1, messages=[{"role": "king", "content": "x"}]))
 
