@@ -337,6 +337,7 @@ void alula_cache_describe(struct alula_cache *cache, struct alula_cache_stats *r
  *     {"type": "json_schema", "schema": {...}}    JSON that fits the schema
  *     {"type": "tools", "tools": [...], "choice": "required" | {"name": NAME}, "parallel": true | false}
  *                                                 one call of a tool, or several, as Qwen3.5 writes them
+ * A form beside "tools" lets the answer be either.
  * With "reasoning": true free text up to "</think>" comes first: the prompt ended within it.
  *
  * JSON is written in one form, with ", " and ": " and no other white space. Errors: FORMAT (spec is malformed, or

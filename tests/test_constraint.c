@@ -209,6 +209,34 @@ static void test_tools(void **state)
     }
 }
 
+/* The reader of answers finds calls or one object, never both. */
+static void is_either(const struct answer *a)
+{
+    struct alula_error e;
+    if (a->finish != ALULA_STOP) return;
+    if (a->text.len && a->text.data[0] != '{') {
+        is_calls(a);
+        return;
+    }
+    json_t *v = json_parse(a->text.data, a->text.len, 64, "the answer", &e);
+    assert_ok(v, e);
+    assert_true(json_is_integer(json_object_get(v, "n")));
+    json_decref(v);
+}
+
+static void test_form_or_tools(void **state)
+{
+    (void)state;
+    char spec[2048];
+    with_reasoning = false;
+    snprintf(spec, sizeof spec,
+             "{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"properties\":{\"n\":{\"type\":"
+             "\"integer\"}},"
+             "\"required\":[\"n\"]},\"tools\":%s}",
+             tools);
+    check_grammar(spec, is_either);
+}
+
 /* ---- drafts without the head ---------------------------------------------------------------------------- */
 
 /* Where one token is left, plain decoding verifies many at once, and says the same. */
@@ -320,9 +348,10 @@ static void test_refused_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_mode),       cmocka_unit_test(test_schemas), cmocka_unit_test(test_tools),
-        cmocka_unit_test(test_free_drafts),     cmocka_unit_test(test_cut),     cmocka_unit_test(test_turns),
-        cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_json_mode),   cmocka_unit_test(test_schemas),
+        cmocka_unit_test(test_tools),       cmocka_unit_test(test_form_or_tools),
+        cmocka_unit_test(test_free_drafts), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_turns),       cmocka_unit_test(test_refused_options),
     };
     return cmocka_run_group_tests(tests, open_graft, close_engine);
 }

@@ -288,6 +288,24 @@ static void test_tool_choice(void **state)
     }
 }
 
+/* Tools beside a form: the answer is either, and the form's strings hold no tag of a call. */
+static void test_form_or_calls(void **state)
+{
+    (void)state;
+    struct reader r;
+    bool ends = false;
+    static const char form[] = "{\"x\": \"a < b\"}", tag[] = "{\"x\": \"</function>";
+    reader_open(&r,
+                "{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":"
+                "\"string\"}},\"required\":[\"x\"]},\"tools\":[" TOOL("add", "{\"type\":\"object\"}") "]}");
+    assert_true(reads_call(&r, CALL("add", "")));
+    assert_int_equal(reader_read(&r, form, strlen(form), &ends), strlen(form));
+    assert_true(ends);
+    assert_true(reader_read(&r, tag, strlen(tag), &ends) < strlen(tag));
+    assert_true(reader_read(&r, "Well", 4, &ends) == 0);
+    reader_close(&r);
+}
+
 /* Reasoning ends by its token or by its characters, and an empty line comes before the answer. */
 static void test_reasoning(void **state)
 {
@@ -561,9 +579,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),          cmocka_unit_test(test_drawn_texts),
         cmocka_unit_test(test_tool_calls),    cmocka_unit_test(test_tool_choice),
-        cmocka_unit_test(test_reasoning),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_refused_specs), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_depth_ends),    cmocka_unit_test(test_mutated),
+        cmocka_unit_test(test_form_or_calls), cmocka_unit_test(test_reasoning),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_refused_specs),
+        cmocka_unit_test(test_hostile),       cmocka_unit_test(test_depth_ends),
+        cmocka_unit_test(test_mutated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

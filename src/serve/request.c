@@ -412,15 +412,13 @@ bool request_offer_tools(struct request *r, json_t *tools, enum tool_choice choi
 
 bool request_constrain(struct request *r, json_t *spec, struct alula_error *e)
 {
-    if (spec && !r->tools) {
-        r->grammar = spec;
-        return true;
-    }
+    bool demanded = r->grammar, ok = spec; /* a call is demanded: nothing else will be said */
+    if (ok && r->tools && !demanded)
+        ok = json_object_set(spec, "tools", r->tools) == 0 &&
+             json_object_set_new(spec, "parallel", json_boolean(r->parallel_calls)) == 0;
+    if (ok && !demanded) r->grammar = json_incref(spec);
     json_decref(spec);
-    if (!spec) return request_no_memory(e);
-    return err_set(
-        e, ALULA_UNSUPPORTED,
-        WHAT ": a format for the answer and tools exclude each other, unless \"tool_choice\" is \"none\"");
+    return ok || request_no_memory(e);
 }
 
 bool request_continue(struct request *r, struct alula_error *e)

@@ -82,7 +82,8 @@ json_t *request_make_tool(const char *name, const char *description, json_t *par
  * template, reader and, where a call is forced, grammar. name: of TOOLS_NAMED. where names the list in errors. */
 bool request_offer_tools(struct request *r, json_t *tools, enum tool_choice choice, const char *name,
                          const char *where, struct alula_error *e);
-/* The answer shall be JSON: {"type": "json_object"} or {"type": "json_schema", "schema": {...}}. Takes spec. */
+/* The answer shall be JSON: {"type": "json_object"} or {"type": "json_schema", "schema": {...}}; or calls, where tools
+ * are offered. After request_offer_tools. Takes spec. */
 bool request_constrain(struct request *r, json_t *spec, struct alula_error *e);
 
 /* Appends a message (an object that the request may keep; taken) to the conversation. System messages at the beginning

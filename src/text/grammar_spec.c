@@ -31,21 +31,31 @@ static bool read_schema(struct json_text *j, const json_t *schema, int32_t *ret,
     return ok;
 }
 
-/* Where the answer proper begins. */
+static bool read_form(struct json_text *j, const json_t *spec, const char *type, int32_t *ret,
+                      struct alula_error *e)
+{
+    if (strcmp(type, "json_schema") == 0) return read_schema(j, json_object_get(spec, "schema"), ret, e);
+    *ret = grammar_call(j->g, j->object, GRAMMAR_S_END);
+    return strcmp(type, "json_object") == 0 ||
+           err_set(e, ALULA_UNSUPPORTED,
+                   "the grammar: \"type\" is \"%.40s\", expected json_object, json_schema or tools", type);
+}
+
+/* Where the answer proper begins. With tools beside a form the model chooses by its first token. */
 static bool read_answer(struct grammar *g, const struct tokenizer *t, const json_t *spec, int32_t *ret,
                         struct alula_error *e)
 {
     struct json_text j;
     const char *type;
+    int32_t form = GRAMMAR_S_DEAD, calls = GRAMMAR_S_DEAD;
     if (!json_get_str_or(spec, "type", "", &type, "the grammar", e)) return false;
-    bool tools = strcmp(type, "tools") == 0;
+    bool formless = strcmp(type, "tools") == 0, tools = formless || json_object_get(spec, "tools");
     json_text_create(&j, g, tools ? STRING_JSON | STRING_TAGLESS : STRING_JSON);
-    if (tools) return grammar_tools(&j, t, spec, ret, e);
-    if (strcmp(type, "json_schema") == 0) return read_schema(&j, json_object_get(spec, "schema"), ret, e);
-    *ret = grammar_call(g, j.object, GRAMMAR_S_END);
-    return strcmp(type, "json_object") == 0 ||
-           err_set(e, ALULA_UNSUPPORTED,
-                   "the grammar: \"type\" is \"%.40s\", expected json_object, json_schema or tools", type);
+    if ((!formless && !read_form(&j, spec, type, &form, e)) ||
+        (tools && !grammar_tools(&j, t, spec, &calls, e)))
+        return false;
+    *ret = grammar_either(g, calls, form);
+    return true;
 }
 
 static bool build(struct grammar *g, const struct tokenizer *t, const json_t *spec, struct alula_error *e)

@@ -104,6 +104,20 @@ def openai_schema():
     check("openai: json_object", r.choices[0].finish_reason == "length" or isinstance(json.loads(r.choices[0].message.content), dict), r)
 
 
+def openai_schema_and_tools():
+    tools = [{"type": "function", "function": TOOL}]
+    form = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": SCHEMA}}
+    for seed in range(6):
+        r = o.chat.completions.create(model="x", messages=HELLO, max_tokens=200, temperature=1, seed=seed, tools=tools, response_format=form)
+        choice = r.choices[0]
+        calls = choice.message.tool_calls or []
+        for call in calls:
+            jsonschema.validate(json.loads(call.function.arguments), TOOL["parameters"])
+        if not calls and choice.finish_reason == "stop":
+            jsonschema.validate(json.loads(choice.message.content), SCHEMA)
+        check("openai: a schema beside tools", choice.finish_reason == "length" or bool(calls) != bool(choice.message.content), r)
+
+
 def openai_others():
     r = o.completions.create(model="x", prompt="Once upon a time", max_tokens=8, logprobs=2, echo=True)
     p = r.choices[0].logprobs
@@ -253,7 +267,7 @@ def shapes():
     check("tokenize and back", ids and back.get("content") == "Once upon", back)
 
 
-for part in (openai_chat, openai_tools, openai_schema, openai_others, openai_errors, abort, anthropic_messages, agents, strict_types, langchain, shapes):
+for part in (openai_chat, openai_tools, openai_schema, openai_schema_and_tools, openai_others, openai_errors, abort, anthropic_messages, agents, strict_types, langchain, shapes):
     attempt(part.__name__, part)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)
