@@ -1,21 +1,17 @@
 /* cmd_run.c - alula run: one answer, or a chat on a terminal.
  *
- * Owns the options and the order of events. The prompt is made in talk.c, the answer in answer.c. */
+ * Owns the options and what they mean. Answers come from run_local.c or, with --connect, run_remote.c. */
 #include <string.h>
 
 #include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "base/opt.h"
-#include "cli/answer.h"
 #include "cli/cli.h"
-#include "cli/line.h"
+#include "cli/run_local.h"
 #include "cli/run_remote.h"
-#include "cli/userstate.h"
-#include "cli/talk.h"
 #include "cli/term.h"
+#include "cli/userstate.h"
 
 struct run_options {
     struct opt_shared shared;
@@ -214,48 +210,13 @@ static bool check_options(const struct run_options *o, struct alula_error *e)
     return true;
 }
 
-static bool check_context(const struct run_options *o, const struct alula_engine *engine,
-                          struct alula_error *e)
-{
-    struct alula_engine_info info;
-    alula_engine_describe(engine, &info);
-    return o->ctx <= info.max_context ||
-           err_set(e, ALULA_LIMIT, "option --ctx: found %d, the model was made for %d", o->ctx,
-                   info.max_context);
-}
-
-static struct alula_session_options session_options(const struct run_options *o)
-{
-    struct alula_session_options s = alula_session_defaults();
-    s.n_threads = o->threads;
-    s.n_ctx = o->ctx;
-    s.depth = o->depth - 1;
-    s.sampling = (struct alula_sampling){
-        .temperature = o->temp,
-        .top_k = o->top_k,
-        .top_p = o->top_p,
-        .min_p = o->min_p,
-        .presence_penalty = o->presence,
-        .frequency_penalty = o->frequency,
-        .repetition_penalty = o->repetition,
-        .seeded = o->seed >= 0,
-        .seed = (uint64_t)o->seed,
-        .law = (enum alula_law)o->law,
-    };
-    s.max_tokens = o->max_tokens;
-    s.stop = o->stop.items;
-    s.n_stop = o->stop.n;
-    return s;
-}
-_Static_assert(ALULA_DEPTH_AUTO == -1 && ALULA_DEPTH_MAX == 7, "the choices of --depth are -1 .. 7");
+/* ---- the prompt ------------------------------------------------------------------------------------------ */
 
 static bool talk_begin(struct talk *t, const struct run_options *o, struct alula_error *e)
 {
     t->thinking = o->think ? THINK_ON : o->no_think ? THINK_OFF : THINK_UNSAID;
     return !o->system || talk_add(t, "system", o->system, strlen(o->system), "option --system", e);
 }
-
-/* ---- one answer ---------------------------------------------------------------------------------------- */
 
 static bool prompt_text(const struct run_options *o, struct buf *text, struct alula_error *e)
 {
@@ -271,98 +232,6 @@ static bool prompt_text(const struct run_options *o, struct buf *text, struct al
 static const char *prompt_name(const struct run_options *o)
 {
     return o->prompt ? "option --prompt" : "standard input";
-}
-
-static bool prompt_ids(const struct run_options *o, const struct alula_engine *engine, const struct buf *text,
-                       int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
-{
-    const char *what = prompt_name(o);
-    if (o->raw)
-        return alula_tokenize(engine, text->data, text->len, true, ret_ids, ret_n, e) ||
-               err_context(e, "%s", what);
-    struct talk t = {0};
-    bool ok = talk_begin(&t, o, e) && talk_add(&t, "user", text->data, text->len, what, e) &&
-              talk_prompt(&t, engine, ret_ids, ret_n, e);
-    talk_free(&t);
-    return ok;
-}
-
-/* What an answer leaves on the screen, whether it came to its end or was stopped. */
-static bool finish_output(const struct run_options *o, const struct answer *a, struct alula_error *e)
-{
-    struct buf out = {0};
-    if (o->json)
-        answer_write_json(a, &out);
-    else if (a->text.len && a->text.data[a->text.len - 1] != '\n')
-        buf_byte(&out, '\n');
-    bool ok = term_write_buf(&out, e);
-    if (ok && o->stats) {
-        answer_write_stats(a, &out);
-        ok = buf_check(&out, "the statistics", e);
-        if (ok) fprintf(stderr, "%s", out.data);
-    }
-    buf_free(&out);
-    return ok;
-}
-
-/* Whether an answer to the prompt begins with reasoning: the template has opened it. */
-static bool ends_in_think(const struct alula_engine *engine, const int32_t *ids, size_t n, bool *ret,
-                          struct alula_error *e)
-{
-    static const char opened[] = "<think>\n";
-    size_t tail = n < 8 ? n : 8, len, want = strlen(opened);
-    char *text;
-    if (!alula_detokenize(engine, ids + n - tail, tail, false, &text, &len, e)) return false;
-    *ret = len >= want && memcmp(text + len - want, opened, want) == 0;
-    alula_free(text);
-    return true;
-}
-
-/* The grammar of --schema for answers to this prompt. */
-static bool read_schema(const struct run_options *o, const struct alula_engine *engine, const int32_t *ids,
-                        size_t n, struct alula_grammar **ret, struct alula_error *e)
-{
-    struct buf schema, spec = {0};
-    bool thinks;
-    buf_init(&schema, CLI_INPUT_MAX);
-    bool ok = file_read(o->schema, CLI_INPUT_MAX, &schema, e) && ends_in_think(engine, ids, n, &thinks, e);
-    if (ok) {
-        buf_fmt(&spec, "{\"type\": \"json_schema\", \"reasoning\": %s, \"schema\":\n",
-                thinks ? "true" : "false");
-        buf_add(&spec, schema.data, schema.len);
-        buf_byte(&spec, '}');
-    }
-    ok = ok && buf_check(&spec, o->schema, e) &&
-         (alula_grammar_create(ret, engine, spec.data, spec.len, e) || err_context(e, "%s", o->schema));
-    buf_free(&schema);
-    buf_free(&spec);
-    return ok;
-}
-
-static bool answer_once(const struct run_options *o, const struct alula_engine *engine,
-                        const struct buf *text, struct alula_error *e)
-{
-    struct alula_session_options so = session_options(o);
-    struct alula_session *session = NULL;
-    struct answer a = {.depth = so.depth};
-    struct alula_error late;
-    int32_t *ids;
-    size_t n;
-    struct alula_grammar *grammar = NULL;
-    if (!prompt_ids(o, engine, text, &ids, &n, e)) return false;
-    bool ok = !o->schema || read_schema(o, engine, ids, n, &grammar, e);
-    so.grammar = grammar;
-    ok =
-        ok && alula_session_create(&session, engine, &so, e) && answer_make(&a, session, ids, n, !o->json, e);
-    if (ok)
-        ok = finish_output(o, &a, e);
-    else if (e->code == ALULA_CANCELLED)
-        finish_output(o, &a, &late); /* the stop is what there is to report */
-    answer_free(&a);
-    alula_session_free(session);
-    alula_grammar_free(grammar);
-    alula_free(ids);
-    return ok;
 }
 
 /* ---- a server's answer --------------------------------------------------------------------------------- */
@@ -415,78 +284,60 @@ static bool run_connected(const struct run_options *o, const struct buf *text, s
     return ok;
 }
 
-/* ---- chat ------------------------------------------------------------------------------------------------- */
+/* ---- an answer of this process --------------------------------------------------------------------------- */
 
-struct chat {
-    const struct run_options *o;
-    const struct alula_engine *engine;
-    struct alula_session *session; /* of the last turn, or NULL */
-    struct talk talk;
-};
-
-/* A session that holds a beginning of the ids, *ret_known of them and not all. That of the last turn serves if the
- * template prints earlier turns as they were decoded; many drop their reasoning, and then everything is read anew. */
-static bool chat_session(struct chat *c, const int32_t *ids, size_t n, size_t *ret_known,
-                         struct alula_error *e)
+static bool check_context(const struct run_options *o, const struct alula_engine *engine,
+                          struct alula_error *e)
 {
-    if (c->session) {
-        const int32_t *held = alula_session_tokens(c->session, ret_known);
-        if (*ret_known < n && memcmp(held, ids, *ret_known * sizeof *ids) == 0) return true;
-        alula_session_free(c->session);
-        c->session = NULL;
-    }
-    struct alula_session_options so = session_options(c->o);
-    *ret_known = 0;
-    return alula_session_create(&c->session, c->engine, &so, e);
+    struct alula_engine_info info;
+    alula_engine_describe(engine, &info);
+    return o->ctx <= info.max_context ||
+           err_set(e, ALULA_LIMIT, "option --ctx: found %d, the model was made for %d", o->ctx,
+                   info.max_context);
 }
 
-/* One question and its answer; an answer that was stopped is part of the conversation as far as it came. */
-static bool chat_turn(struct chat *c, const char *line, size_t len, struct alula_error *e)
+static struct alula_session_options session_options(const struct run_options *o)
 {
-    struct answer a = {.depth = session_options(c->o).depth};
-    int32_t *ids;
-    size_t n, known;
-    if (!talk_add(&c->talk, "user", line, len, "the line", e) ||
-        !talk_prompt(&c->talk, c->engine, &ids, &n, e))
-        return false;
-    bool ok =
-        chat_session(c, ids, n, &known, e) && answer_make(&a, c->session, ids + known, n - known, true, e);
-    if (!ok && e->code == ALULA_CANCELLED) {
-        term_resume();
-        ok = true;
-    }
-    ok = ok && finish_output(c->o, &a, e) && fputc('\n', stderr) != EOF &&
-         talk_add(&c->talk, "assistant", a.text.len ? a.text.data : "", a.text.len, "the answer", e);
-    answer_free(&a);
-    alula_free(ids);
-    return ok;
+    struct alula_session_options s = alula_session_defaults();
+    s.n_threads = o->threads;
+    s.n_ctx = o->ctx;
+    s.depth = o->depth - 1;
+    s.sampling = (struct alula_sampling){
+        .temperature = o->temp,
+        .top_k = o->top_k,
+        .top_p = o->top_p,
+        .min_p = o->min_p,
+        .presence_penalty = o->presence,
+        .frequency_penalty = o->frequency,
+        .repetition_penalty = o->repetition,
+        .seeded = o->seed >= 0,
+        .seed = (uint64_t)o->seed,
+        .law = (enum alula_law)o->law,
+    };
+    s.max_tokens = o->max_tokens;
+    s.stop = o->stop.items;
+    s.n_stop = o->stop.n;
+    return s;
 }
-
-static bool chat(const struct run_options *o, const struct alula_engine *engine, struct alula_error *e)
-{
-    struct chat c = {.o = o, .engine = engine};
-    struct line_reader *reader = NULL;
-    const char *line;
-    size_t len;
-    bool ok = talk_begin(&c.talk, o, e) && line_open(&reader, e);
-    if (ok)
-        fprintf(stderr, "%sCtrl-C stops an answer, Ctrl-D ends the chat.%s\n", term_style(stderr, TERM_DIM),
-                term_style(stderr, TERM_PLAIN));
-    while (ok && (line = line_read(reader, &len)))
-        if (len) ok = chat_turn(&c, line, len, e);
-    line_close(reader);
-    alula_session_free(c.session);
-    talk_free(&c.talk);
-    return ok && (!term_stopped() || err_set(e, ALULA_CANCELLED, "stopped"));
-}
+_Static_assert(ALULA_DEPTH_AUTO == -1 && ALULA_DEPTH_MAX == 7, "the choices of --depth are -1 .. 7");
 
 static bool run_here(struct run_options *o, const char *dir, const struct buf *text, struct alula_error *e)
 {
     struct alula_engine *engine = NULL;
     struct alula_engine_options eo = {.exact = o->exact, .no_mtp = o->no_mtp, .mtp = o->mtp};
     if (!o->depth) o->depth = 1 + userstate_heed(&eo, o->state, dir, o->threads);
-    bool ok = alula_engine_open(&engine, dir, &eo, e) && check_context(o, engine, e) &&
-              (text ? answer_once(o, engine, text, e) : chat(o, engine, e));
+    bool ok = alula_engine_open(&engine, dir, &eo, e) && check_context(o, engine, e);
+    if (ok) {
+        struct run_local r = {.engine = engine,
+                              .session = session_options(o),
+                              .schema = o->schema,
+                              .raw = o->raw,
+                              .json = o->json,
+                              .stats = o->stats};
+        ok = talk_begin(&r.talk, o, e) &&
+             (text ? run_local_once(&r, text, prompt_name(o), e) : run_local_chat(&r, e));
+        talk_free(&r.talk);
+    }
     alula_engine_close(engine);
     mem_free((void *)(uintptr_t)eo.draft_ids);
     return ok;
