@@ -252,10 +252,8 @@ static void refuse_no_signal(struct calibration *c)
     r->reason = "no_signal";
     snprintf(r->problem, sizeof r->problem,
              "the head does not foretell what this trunk says: the best of %d contracts is right at %lld of "
-             "%lld places "
-             "(%.1f %%), always guessing the commonest token would be at %.1f %%; it was made for another "
-             "trunk, or its "
-             "weights are damaged",
+             "%lld places (%.1f %%), always guessing the commonest token would be at %.1f %%; it was made "
+             "for another trunk, or its weights are damaged",
              r->n_trials, (long long)t->hits[0], (long long)r->positions,
              100.0 * (double)t->hits[0] / (double)r->positions, 100 * r->constant_rate);
 }
@@ -268,9 +266,8 @@ static void refuse_undecided(struct calibrate *r, enum calibrate_dimension d)
     r->usable = false;
     snprintf(r->problem, sizeof r->problem,
              "%s cannot be decided between %s and %s on %lld places (%lld against %lld of those where they "
-             "differ), and "
-             "the wrong one might cost %.1f %% of the guesses; give a longer text with --calib and more "
-             "--positions",
+             "differ), and the wrong one might cost %.1f %% of the guesses; give a longer text with --calib "
+             "and more --positions",
              calibrate_dimension_name(d), ch->chosen, ch->rival, (long long)r->positions, (long long)ch->won,
              (long long)ch->lost, -100 * ch->lead.low);
 }
@@ -294,8 +291,7 @@ static void conclude(struct calibration *c)
     if (r->norms_other)
         snprintf(r->problem, sizeof r->problem,
                  "the head's norms are stored as %s, but the folder has them read as %s (right at %lld "
-                 "against %lld of "
-                 "%lld places): its config.json must say \"mtplx_mtp_norm_encoding\": \"%s\"",
+                 "against %lld of %lld places): its config.json must say \"mtplx_mtp_norm_encoding\": \"%s\"",
                  r->choices[CALIBRATE_NORMS].chosen, r->choices[CALIBRATE_NORMS].declared,
                  (long long)r->trials[r->choices[CALIBRATE_NORMS].chosen_trial].hits[0],
                  (long long)r->trials[r->choices[CALIBRATE_NORMS].rival_trial].hits[0],

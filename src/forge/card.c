@@ -193,8 +193,7 @@ static void put_paired(struct card *c)
         const json_t *lead = at(row, "packed_lead_95");
         buf_fmt(c->out,
                 "%s step %d: right with the packed head alone at %d places, with the source's alone at %d (p "
-                "= %.2g), a "
-                "difference of %+.1f to %+.1f points",
+                "= %.2g), a difference of %+.1f to %+.1f points",
                 i ? ";" : "At equal places,", (int)number(row, "step"),
                 (int)number(row, "packed_alone_right"), (int)number(row, "source_alone_right"),
                 number(row, "p"), 100 * json_number_value(json_array_get(lead, 0)),
@@ -212,8 +211,7 @@ static void put_acceptance(struct card *c)
     if (!json_is_object(packed)) return;
     buf_fmt(c->out,
             "### Acceptance\n\nOn %d places of the calibration text, teacher-forced, greedy, with 95 %% "
-            "intervals. A draft is "
-            "right if it is what the body itself holds best there.\n\n"
+            "intervals. A draft is right if it is what the body itself holds best there.\n\n"
             "| head | step 1 right | step 2 right, given the text before it | step 3 | one draft step "
             "|\n|---|---|---|---|---|\n",
             (int)number(packed, "positions"));
@@ -231,13 +229,13 @@ static void put_texts(struct card *c)
     size_t depth;
     json_t *row;
     if (number(c->measured, "texts.prompts") <= 0) return;
-    buf_fmt(c->out,
-            "### Text and speed\n\n%d prompts, %d tokens, greedy: the text at depths 1 to 3 %s plain "
-            "decoding. Rates are medians "
-            "over prompts, each depth compared with plain decoding of the same prompt.\n\n"
-            "| depth | tokens/s | times plain | drafts kept, by place |\n|---|---|---|---|\n",
-            (int)number(c->measured, "texts.prompts"), (int)number(c->measured, "texts.tokens"),
-            json_is_true(at(c->measured, "texts.equal")) ? "equals that of" : "DIFFERS from that of");
+    buf_fmt(
+        c->out,
+        "### Text and speed\n\n%d prompts, %d tokens, greedy: the text at depths 1 to 3 %s plain decoding. "
+        "Rates are medians over prompts, each depth compared with plain decoding of the same prompt.\n\n"
+        "| depth | tokens/s | times plain | drafts kept, by place |\n|---|---|---|---|\n",
+        (int)number(c->measured, "texts.prompts"), (int)number(c->measured, "texts.tokens"),
+        json_is_true(at(c->measured, "texts.equal")) ? "equals that of" : "DIFFERS from that of");
     json_array_foreach(at(c->measured, "texts.rows"), depth, row)
     {
         size_t k;
@@ -293,8 +291,7 @@ static void put_body(struct card *c)
     }
     buf_fmt(c->out,
             "On %d tokens of the calibration text: loss %.4f nats a token, its source %.4f; KL divergence "
-            "from the source %.4f +- %.4f "
-            "nats a token; the same best token at %.1f %% of places.",
+            "from the source %.4f +- %.4f nats a token; the same best token at %.1f %% of places.",
             (int)number(b, "tokens"), number(b, "loss"), number(b, "source_loss"),
             number(b, "kl_from_source"), number(b, "kl_standard_error"), 100 * number(b, "same_top_token"));
     put_age(c, b);
@@ -342,8 +339,7 @@ static void put_drift(struct card *c)
     }
     buf_fmt(c->out,
             "Median relative change %.2f %%, smallest cosine %.5f. This describes weights; what it does to "
-            "acceptance is measured "
-            "above.",
+            "acceptance is measured above.",
             100 * number(d, "median_relative_change"), number(d, "min_cosine"));
     put_age(c, d);
     buf_str(c->out, "\n\n");

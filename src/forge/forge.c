@@ -200,9 +200,8 @@ static bool look_at_result(const struct forge *f, struct alula_error *e)
     if (ok && w->mtp.norm.add_one != (f->o->plan.norms == NORMS_DELTA))
         ok = err_set(e, ALULA_FORMAT,
                      "the gains of the head's norms are so small that readers would take them for "
-                     "zero-centred ones: if "
-                     "its folder says a wrong mtplx_mtp_norm_encoding, correct that; if they are meant so, "
-                     "store them with --norm-encoding delta");
+                     "zero-centred ones: if its folder says a wrong mtplx_mtp_norm_encoding, correct that; "
+                     "if they are meant so, store them with --norm-encoding delta");
     weights_free(w);
     checkpoint_close(c);
     return ok;

@@ -176,8 +176,7 @@ static void say_switched(struct verify *v)
         if (!strcmp(c->chosen, c->declared)) continue;
         snprintf(v->problem, sizeof v->problem,
                  "the contract is wrong: it says %s %s, and so the head is right at %lld of %lld places "
-                 "(step %d); with %s "
-                 "it is at %lld",
+                 "(step %d); with %s it is at %lld",
                  calibrate_dimension_name(d), c->declared,
                  (long long)v->calibration.trials[c->declared_trial].hits[step],
                  (long long)v->calibration.positions, step + 1, c->chosen,

@@ -244,11 +244,11 @@ static bool wait_for_quiet(struct trial *b, struct alula_error *e)
         r->busy = load_is_busy(r->others, threads, cpus);
         if (!r->busy || r->settings.force) return true;
         if (waited == WAIT_MAX_S)
-            return err_set(e, ALULA_BUSY,
-                           "the machine is busy: beside this program %.1f tasks want its %d CPUs, and %d "
-                           "threads are to be "
-                           "measured; try again later, or measure all the same with --force",
-                           r->others, cpus, threads);
+            return err_set(
+                e, ALULA_BUSY,
+                "the machine is busy: beside this program %.1f tasks want its %d CPUs, and %d threads are to "
+                "be measured; try again later, or measure all the same with --force",
+                r->others, cpus, threads);
         if (!tell(b, TUNE_WAITING, waited, WAIT_MAX_S, e)) return false;
         nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
     }
