@@ -1,4 +1,4 @@
-/* merge.c - schemas said together, and schemas told apart. Must not know grammars. */
+/* schema_merge.c - schemas said together, and schemas told apart. Must not know grammars. */
 #include <string.h>
 
 #include "text/schema_parts.h"
