@@ -103,8 +103,8 @@ static inline void tell_all(struct talk *t)
     talk_end(t, REPLY_CALLS, NULL);
 }
 
-/* Takes the next event out of the stream: its data as JSON, checked to be of the type that its event line says. NULL at
- * the end and for [DONE]. */
+/* Takes the next event out of the stream: its data as JSON, checked to be of the type that its event line
+ * says. NULL at the end and for [DONE]. */
 static inline json_t *next_event(const char **at)
 {
     struct alula_error e;

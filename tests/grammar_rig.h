@@ -1,5 +1,5 @@
-/* grammar_rig.h - what the tests of grammars share: a grammar from a request, a text read by it byte by byte, and texts
- * drawn from it. */
+/* grammar_rig.h - what the tests of grammars share: a grammar from a request, a text read by it byte by byte,
+ * and texts drawn from it. */
 #ifndef TESTS_GRAMMAR_RIG_H
 #define TESTS_GRAMMAR_RIG_H
 
@@ -74,9 +74,9 @@ static inline uint32_t rig_random(uint64_t *seed)
     return (uint32_t)(*seed >> 33);
 }
 
-/* Draws a text: any byte that can follow, and the end as soon as it may come after `enough` bytes; from then on
- * closing brackets and quotes come first, mostly. Adds to out; fails the test where nothing can follow. False: still not at an end
- * after `most` bytes. */
+/* Draws a text: any byte that can follow, and the end as soon as it may come after `enough` bytes; from then
+ * on closing brackets and quotes come first, mostly. Adds to out; fails the test where nothing can follow.
+ * False: still not at an end after `most` bytes. */
 static inline bool reader_draw(struct reader *r, uint64_t *seed, size_t enough, size_t most, struct buf *out)
 {
     int32_t at = reader_start(r);

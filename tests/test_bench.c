@@ -134,7 +134,8 @@ static void bytes_equal_a_hand_count(void **state)
     synth_free(s);
 }
 
-/* A plan counts what is made; whole shapes have the size that their names say, with 4.5 bits a weight and the head. */
+/* A plan counts what is made; whole shapes have the size that their names say, with 4.5 bits a weight and the
+ * head. */
 static void plans_have_the_published_sizes(void **state)
 {
     (void)state;
@@ -336,7 +337,8 @@ static void acceptance_goes_on_and_must_fall(void **state)
     synth_free(s);
 }
 
-/* What the model was made for decides how deep a context is measured; its keys and values are bytes that must be read. */
+/* What the model was made for decides how deep a context is measured; its keys and values are bytes that must
+ * be read. */
 static void contexts_are_filled_and_counted(void **state)
 {
     (void)state;
@@ -392,7 +394,8 @@ static void a_run_can_be_written_and_drawn(void **state)
     bench_plot(b, &label, &svg);
     assert_non_null(strstr(svg.data, "a &lt;model> &amp; more"));
     assert_int_equal(count(svg.data, "nan") + count(svg.data, "inf"), 0);
-    /* a mark for plain decoding, 8 verifications, 3 prompts, 3 times sequences, 1 context, and one in the legend of each */
+    /* a mark for plain decoding, 8 verifications, 3 prompts, 3 times sequences, 1 context, and one in the
+     * legend of each */
     assert_int_equal(count(svg.data, "<circle"), 1 + 8 + 3 + 3 + 1 + 5);
     buf_free(&csv);
     buf_free(&svg);

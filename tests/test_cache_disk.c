@@ -460,7 +460,8 @@ static size_t assert_folder_right(struct cache_rig *g, const char *dir)
     return found;
 }
 
-/* Killed at any instant: a file is whole or not there. The thread sanitizer ends forked children that start threads. */
+/* Killed at any instant: a file is whole or not there. The thread sanitizer ends forked children that start
+ * threads. */
 static void test_killed_while_writing(void **state)
 {
     (void)state;

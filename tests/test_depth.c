@@ -263,8 +263,8 @@ static void test_groups(void **state)
     expect_group("two of four", (struct world[]){good, bad, good, bad}, 1.0, 1.03);
 }
 
-/* What a group has learnt of costs is there for a sequence that joins: it drafts from its first cycle on. And one cycle of
- * one sequence alone must not keep those that come later from drafting. */
+/* What a group has learnt of costs is there for a sequence that joins: it drafts from its first cycle on. And
+ * one cycle of one sequence alone must not keep those that come later from drafting. */
 static void test_joining(void **state)
 {
     (void)state;

@@ -199,8 +199,8 @@ static void check_batch_of_three(const int *begin, const int *count)
     mem_free(logits);
 }
 
-/* Of different ages: one verifies across the border of a block, one reads a prompt, one takes a step. A prompt in front
- * and a prompt behind go different ways through attention. */
+/* Of different ages: one verifies across the border of a block, one reads a prompt, one takes a step. A
+ * prompt in front and a prompt behind go different ways through attention. */
 static void sequences_in_one_batch_do_not_meet(void **arg)
 {
     (void)arg;

@@ -1,4 +1,5 @@
-/* test_probe.c - what a folder is said to be: every set of tensors of a head, and the verdict and advice that follow. */
+/* test_probe.c - what a folder is said to be: every set of tensors of a head, and the verdict and advice that
+ * follow. */
 #include "tests/support.h"
 
 #include <stdio.h>
@@ -91,7 +92,8 @@ static void test_published_key_sets(void **state)
     }
 }
 
-/* A header with the names and shapes of a head of 256 numbered experts, or of a dense one, and no values but zeros. */
+/* A header with the names and shapes of a head of 256 numbered experts, or of a dense one, and no values but
+ * zeros. */
 static void write_head(const char *path, int n_experts)
 {
     static const char *const parts[] = {"fc",
@@ -159,7 +161,8 @@ static void test_head_without_a_config(void **state)
     }
 }
 
-/* The founding case: a trunk that declares a head and ships none, and a donor. The tensors are believed, not the config. */
+/* The founding case: a trunk that declares a head and ships none, and a donor. The tensors are believed, not
+ * the config. */
 static void test_bundled_pair(void **state)
 {
     (void)state;

@@ -5,7 +5,8 @@
 #include "decode/batch.h"
 #include "tests/model_rig.h"
 
-/* A timeline with its cycle and a batch of one, as a session has them, but for models that come without a tokenizer. */
+/* A timeline with its cycle and a batch of one, as a session has them, but for models that come without a
+ * tokenizer. */
 struct player {
     struct batch batch;
     struct sampler *sampler;

@@ -1,5 +1,6 @@
-/* test_wrong_pairs.c - the program itself on every pair that must not pass: forge, forge verify and inspect say what is wrong, and
- * their exit statuses say no. The library's side of it is in test_calibrate.c and test_verify.c. */
+/* test_wrong_pairs.c - the program itself on every pair that must not pass: forge, forge verify and inspect
+ * say what is wrong, and their exit statuses say no. The library's side of it is in test_calibrate.c and
+ * test_verify.c. */
 #include "tests/support.h"
 
 #include <stdio.h>

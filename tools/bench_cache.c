@@ -1,8 +1,10 @@
-/* bench_cache.c - what the prompt cache saves: seconds to store and to restore a prompt beside those to read it.
+/* bench_cache.c - what the prompt cache saves: seconds to store and to restore a prompt beside those to read
+ * it.
  *
- * `make bench-cache`; never a test. On random weights in the shape of the 35B, cut to LAYERS layers: rows, snapshots
- * and the work of reading all grow with the layers in the same ratio. Each way is taken ROUNDS times by a new session;
- * printed are the median, and its share of reading. "disk, cold" reads files that the system was asked to forget. */
+ * `make bench-cache`; never a test. On random weights in the shape of the 35B, cut to LAYERS layers: rows,
+ * snapshots and the work of reading all grow with the layers in the same ratio. Each way is taken ROUNDS
+ * times by a new session; printed are the median, and its share of reading. "disk, cold" reads files that the
+ * system was asked to forget. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -53,7 +53,7 @@ bool st_writer_begin(struct st_writer *w, struct alula_error *e);
 bool st_writer_append(struct st_writer *w, const void *p, size_t n, struct alula_error *e);
 /* Refuses if bytes are missing or left over. */
 bool st_writer_commit(struct st_writer *w, struct alula_error *e);
-void st_writer_close(
-    struct st_writer *w); /* frees; without commit nothing remains on the disk. NULL is fine */
+/* Frees; without commit nothing remains on the disk. NULL is fine. */
+void st_writer_close(struct st_writer *w);
 
 #endif

@@ -1,8 +1,9 @@
 /* pool.h - worker threads for the token loop: spin for a bounded time, then sleep.
  *
- * The caller is thread 0. No result may depend on which thread computes what. Work is split by the index, or, where
- * waiting for the slower thread would cost more than asking who comes first, by a queue. One job at a time: one caller.
- */
+ * The caller is thread 0. No result may depend on which thread computes what. Work is split by the index, or,
+ * where waiting for the slower thread would cost more than asking who comes first, by a queue. One job at a
+ * time: one caller.
+ * */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
@@ -36,8 +37,8 @@ static inline void pool_share(int n, int unit, int t, int n_threads, int *begin,
     *end = hi < n ? (int)hi : n;
 }
 
-/* Items 0..n-1 of a job that threads take as they come: large ranges first, single items at the end, so that all are done
- * at about the same time. A new one for each job. */
+/* Items 0..n-1 of a job that threads take as they come: large ranges first, single items at the end, so that
+ * all are done at about the same time. A new one for each job. */
 struct pool_queue {
     atomic_int next;
     int n;

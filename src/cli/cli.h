@@ -7,9 +7,8 @@
 /* A command is one file cmd_NAME.c with one of these, listed in main.c. */
 struct cli_command {
     struct opt_command opt;
-    const void
-        *defaults; /* its option struct, which begins with struct opt_shared, as it is before parsing */
-    size_t size;   /* bytes of that struct */
+    const void *defaults; /* its option struct before parsing; begins with struct opt_shared */
+    size_t size;          /* bytes of that struct */
     /* options: the parsed struct; args: [n_args], as many as opt allows. *status is what the program exits
      * with on success, 0 before. Prints results with term_write. */
     bool (*run)(const void *options, char **args, int n_args, int *status, struct alula_error *e);

@@ -27,8 +27,8 @@ static char *line_mark(EditLine *edit)
     return mark;
 }
 
-/* One character. libedit's own reader starts over when a signal interrupts it, so Ctrl-C would have to be pressed twice, and then
- * leave the terminal as the editor had set it. */
+/* One character. libedit's own reader starts over when a signal interrupts it, so Ctrl-C would have to be
+ * pressed twice, and then leave the terminal as the editor had set it. */
 static int line_getc(EditLine *edit, wchar_t *ret)
 {
     char bytes[4];

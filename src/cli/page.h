@@ -5,7 +5,8 @@
 #include "base/buf.h"
 #include "cli/term.h"
 
-/* "  label      text", the text wrapped and its further lines indented. label "" continues the line above. style: of the text. */
+/* "  label      text", the text wrapped and its further lines indented. label "" continues the line above.
+ * style: of the text. */
 void page_line(struct buf *out, const char *label, enum term_style style, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* A command to type, on a line of its own and never wrapped. */

@@ -18,10 +18,10 @@ struct remote_answer {
     double first_s, total_s;                      /* seconds from asking to the first text, to the end */
     char finish[24];                              /* "stop", "length", ... */
 };
-/* members: of the request's JSON object, as text, all but "model" and "stream": "\"messages\": [...]". piece is called
- * for each text that comes; when it returns false the answer is given up with the error that it has set, and so it is
- * when the user asks to stop (CANCELLED). *ret holds what was known by then. The server's own errors come back in its
- * words: BUSY (429, 503), FORMAT (400), and so on. */
+/* members: of the request's JSON object, as text, all but "model" and "stream": "\"messages\": [...]". piece
+ * is called for each text that comes; when it returns false the answer is given up with the error that it has
+ * set, and so it is when the user asks to stop (CANCELLED). *ret holds what was known by then. The server's
+ * own errors come back in its words: BUSY (429, 503), FORMAT (400), and so on. */
 bool remote_chat(struct remote *r, const char *members,
                  bool (*piece)(void *arg, bool reasoning, const char *text, size_t len,
                                struct alula_error *e),

@@ -14,10 +14,11 @@ bool userstate_dir(char *out, size_t cap, const char *given, struct alula_error 
 bool userstate_tuned(struct tune_record *ret, const char *given, const char *model, int n_threads,
                      struct alula_error *e);
 
-/* What tune found is made the way to decode: sets the draft vocabulary of the options an engine is to be opened with, and
- * returns the depth to decode with, ALULA_DEPTH_AUTO, or 0 where no depth paid. What it measured is the model's own head in
- * fast mode; where the options say otherwise nothing is heeded. Logs what it heeds and what is wrong with the record. The
- * ids that it puts into the options are the caller's (mem_free) once the engine is open. */
+/* What tune found is made the way to decode: sets the draft vocabulary of the options an engine is to be
+ * opened with, and returns the depth to decode with, ALULA_DEPTH_AUTO, or 0 where no depth paid. What it
+ * measured is the model's own head in fast mode; where the options say otherwise nothing is heeded. Logs what
+ * it heeds and what is wrong with the record. The ids that it puts into the options are the caller's
+ * (mem_free) once the engine is open. */
 int userstate_heed(struct alula_engine_options *eo, const char *given, const char *model, int n_threads);
 
 #endif

@@ -1,7 +1,8 @@
-/* batch.c - the order of a cycle: who takes part in which step of the head, what the trunk reads, what is learnt of the
- * time it took. Must not know how a token is drawn, nor what ends an answer.
+/* batch.c - the order of a cycle: who takes part in which step of the head, what the trunk reads, what is
+ * learnt of the time it took. Must not know how a token is drawn, nor what ends an answer.
  *
- * What a sequence does by itself - shaping, drawing, accepting - runs on the pool's threads, each sequence on one. */
+ * What a sequence does by itself - shaping, drawing, accepting - runs on the pool's threads, each sequence on
+ * one. */
 #include "decode/batch.h"
 
 #include "base/clock.h"

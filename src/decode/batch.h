@@ -1,5 +1,5 @@
-/* batch.h - one cycle of several sequences together: the head's steps of all that draft, one pass of the trunk over what
- * all verify and read, and acceptance for each.
+/* batch.h - one cycle of several sequences together: the head's steps of all that draft, one pass of the
+ * trunk over what all verify and read, and acceptance for each.
  *
  * A sequence alone is a batch of one. What a sequence gets does not depend on the others. */
 #ifndef DECODE_BATCH_H
@@ -34,8 +34,8 @@ struct batch {
     struct depth_policy *policies[BATCH_MAX];
 };
 
-/* rows: that one pass may read, those of prompts and of all verifications. max: sequences, at most BATCH_MAX. drafts NULL:
- * by the LM head. What is given must outlive the batch. */
+/* rows: that one pass may read, those of prompts and of all verifications. max: sequences, at most BATCH_MAX.
+ * drafts NULL: by the LM head. What is given must outlive the batch. */
 bool batch_create(struct batch *b, const struct model *m, const struct draft_vocab *drafts, int n_threads,
                   int rows, int max, struct alula_error *e);
 void batch_free(struct batch *b);

@@ -1,4 +1,5 @@
-/* blob.h - bytes that several hold: immutable once filled, counted, freed by the last. Must not know what they are. */
+/* blob.h - bytes that several hold: immutable once filled, counted, freed by the last. Must not know what
+ * they are. */
 #ifndef DECODE_BLOB_H
 #define DECODE_BLOB_H
 

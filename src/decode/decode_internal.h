@@ -69,7 +69,8 @@ bool session_create_chunked(struct alula_session **ret, const struct alula_engin
 /* The session's part in the next cycle: reading, at most read_max > 0 tokens of its prompt, or answering. Fails if it
  * can do neither. */
 bool session_seat(struct alula_session *s, int read_max, struct seat *seat, struct alula_error *e);
-/* Adds to the step what came of it, unless it failed, in a cycle of so many seconds. true: the prompt's end was read. */
+/* Adds to the step what came of it, unless it failed, in a cycle of so many seconds. true: the prompt's end
+ * was read. */
 bool session_take(struct alula_session *s, const struct seat *seat, double seconds, struct alula_step *step);
 
 #endif

@@ -1,4 +1,5 @@
-/* logprobs.c - log-probabilities of tokens. Owns the rows that a session reports; must not know how tokens are drawn. */
+/* logprobs.c - log-probabilities of tokens. Owns the rows that a session reports; must not know how tokens
+ * are drawn. */
 #include "decode/logprobs.h"
 
 #include <math.h>

@@ -189,7 +189,8 @@ static bool fill(struct alula_cache *c, struct node *node, struct timeline *t)
     return true;
 }
 
-/* The node of the first len tokens, held, once there is room for all it takes; NULL if there is none, or no memory. */
+/* The node of the first len tokens, held, once there is room for all it takes; NULL if there is none, or no
+ * memory. */
 static struct node *make_place(struct alula_cache *c, const struct timeline *t, int len, bool *ret_room)
 {
     int common;

@@ -34,8 +34,8 @@ void sampler_dist_free(struct dist *d);
 bool sampler_shape(struct sampler *s, const float *logits, const uint32_t *allowed, struct dist *out);
 /* The id of the largest of n logits, the lowest on ties; NaN is never larger. 0 if nothing is above -infinity. */
 int sampler_best(const float *logits, int n);
-/* The share of the largest logit in softmax(logits), roughly (the long tail is left out), for judging a draft; exactness
- * does not hang on it. */
+/* The share of the largest logit in softmax(logits), roughly (the long tail is left out), for judging a
+ * draft; exactness does not hang on it. */
 double sampler_confidence(const float *logits, int vocab);
 
 /* What the penalties look at. begin starts an answer: the one before it counts as prompt from then on. read

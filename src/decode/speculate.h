@@ -50,9 +50,9 @@ struct speculator {
 bool speculator_create(struct speculator *s, struct alula_error *e);
 void speculator_free(struct speculator *s);
 
-/* A cycle begins, which wants at most max tokens (> 0, and room for them in the context). If it is to be verified, the
- * depth policy and the steps of the head come next, unless the mask drafts, and then the trunk; else it is accepted at
- * once, with one token. */
+/* A cycle begins, which wants at most max tokens (> 0, and room for them in the context). If it is to be
+ * verified, the depth policy and the steps of the head come next, unless the mask drafts, and then the trunk;
+ * else it is accepted at once, with one token. */
 void speculator_begin(struct speculator *s, int max);
 /* Draws a draft behind the last one from the head's logits, unless none is worth verifying or nothing can be drawn;
  * the latter is the target's to complain of. */

@@ -20,9 +20,8 @@ struct timeline {
     int32_t *ids; /* [n_ctx + VERIFY_ROWS_MAX]; drafts lie behind len */
     int len, n_ctx;
     /* What the trunk gave, row i behind the i-th token of its part in a pass. */
-    const float *
-        logits; /* [..][vocab] of what it verified, until the next pass; once a prompt is read, the row behind
-                            it, until this timeline's next part */
+    const float *logits;      /* [..][vocab] of what it verified, until the next pass; once a prompt is read,
+                               * the row behind it, until this timeline's next part */
     const float *rows;        /* [..][hidden] what it handed over, until the next pass */
     const float *read_logits; /* [..][vocab] of what it read, if it scores, until the next pass */
     float *last_logits;       /* [vocab] */

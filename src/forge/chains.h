@@ -32,8 +32,7 @@ struct chains {
     int depth;
     size_t n;
     int32_t *guess; /* [depth][n]: the head's best token */
-    uint8_t
-        *rank; /* [depth][n]: how many tokens the head holds better than the trunk's; 255 = that or more */
+    uint8_t *rank;  /* [depth][n]: tokens that the head holds better than the trunk's; 255 = that or more */
 };
 /* Chains at t in [first, first + n); first + n + depth <= teacher->n; in the teacher's mode. what: for the
  * watch, which sees done of n. */

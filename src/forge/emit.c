@@ -193,7 +193,8 @@ static bool emit_packed(struct emitter *em, const struct plan_item *it, struct a
     return true;
 }
 
-/* A norm that changes its encoding gets its 1 in the source's own type, then the cast: two roundings, as mlx-lm does it. */
+/* A norm that changes its encoding gets its 1 in the source's own type, then the cast: two roundings, as
+ * mlx-lm does it. */
 static bool emit_vector(struct emitter *em, const struct plan_item *it, struct alula_error *e)
 {
     const struct tensor *src = it->vec->source;

@@ -1,8 +1,8 @@
 /* headset.h - which tensors an MTP head is made of, and whether a folder's are exactly those.
  *
- * The gate of MTPLX: names and their number. Shapes and values are weights_bind's business. Sets, for E experts: 15 tensors (dense),
- * 19 (experts fused), 20 (one tensor per projection, "switch"), 17+3E (experts numbered; 785 for 256); a packed module has three
- * tensors in place of one. */
+ * The gate of MTPLX: names and their number. Shapes and values are weights_bind's business. Sets, for E
+ * experts: 15 tensors (dense), 19 (experts fused), 20 (one tensor per projection, "switch"), 17+3E (experts
+ * numbered; 785 for 256); a packed module has three tensors in place of one. */
 #ifndef FORGE_HEADSET_H
 #define FORGE_HEADSET_H
 

@@ -1,7 +1,7 @@
 /* inspect.h - the verdict on an artifact, in MTPLX's words: tier, exit code, what it can run as, and why.
  *
- * The same verdict as MTPLX's where MTPLX looks; where it looks at names only (shapes, cut files, an absent body, norms of zeros) the
- * verdict here is the stricter one. */
+ * The same verdict as MTPLX's where MTPLX looks; where it looks at names only (shapes, cut files, an absent
+ * body, norms of zeros) the verdict here is the stricter one. */
 #ifndef FORGE_INSPECT_H
 #define FORGE_INSPECT_H
 
@@ -39,7 +39,8 @@ struct inspection {
     int n_next;
 };
 
-/* Errors: those of survey_open; FORMAT if config.json is no JSON. A bad artifact is no error: its verdict is in *ret. */
+/* Errors: those of survey_open; FORMAT if config.json is no JSON. A bad artifact is no error: its verdict is
+ * in *ret. */
 bool inspect_open(struct inspection *ret, const char *path, struct alula_error *e);
 void inspect_close(struct inspection *i);
 

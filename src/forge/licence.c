@@ -1,4 +1,5 @@
-/* licence.c - reads names of licences out of front matter and licence texts. Knows the two that models of this family come under. */
+/* licence.c - reads names of licences out of front matter and licence texts. Knows the two that models of
+ * this family come under. */
 #include "forge/licence.h"
 
 #include <stdio.h>

@@ -1,10 +1,12 @@
-/* licence.h - which licence a model is under, as far as its folder says. Judges nothing: a name is what somebody declared. */
+/* licence.h - which licence a model is under, as far as its folder says. Judges nothing: a name is what
+ * somebody declared. */
 #ifndef FORGE_LICENCE_H
 #define FORGE_LICENCE_H
 
 #include <stddef.h>
 
-/* The hub's identifiers: "mit", "apache-2.0", ... "other" is some licence whose name is not known, "" none that is known of. */
+/* The hub's identifiers: "mit", "apache-2.0", ... "other" is some licence whose name is not known, "" none
+ * that is known of. */
 struct licence {
     char id[64];
 };

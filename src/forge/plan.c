@@ -135,7 +135,8 @@ static void add_matrix(struct planner *p, const char *prefix, const char *name, 
     add_matrices(p, prefix, name, m, 1, false, wanted_bits(p), p->o->group);
 }
 
-/* The router and the shared expert's gate: 8 bits in the body; plain in a head, where they are small and decide a lot. */
+/* The router and the shared expert's gate: 8 bits in the body; plain in a head, where they are small and
+ * decide a lot. */
 static void add_router(struct planner *p, const char *prefix, const char *name, const struct matrix *m)
 {
     add_matrices(p, prefix, name, m, 1, false, p->in_head || p->packed_body ? 0 : ROUTER_BITS, ROUTER_GROUP);

@@ -1,7 +1,7 @@
 /* plan.h - what a forge will write: every tensor of the artifact, in order, with its source and its width.
  *
- * A plan is made from bound weights, so it does not know in which layout the sources lie: the same weights give the same
- * plan, and the same plan gives the same bytes. */
+ * A plan is made from bound weights, so it does not know in which layout the sources lie: the same weights
+ * give the same plan, and the same plan gives the same bytes. */
 #ifndef FORGE_PLAN_H
 #define FORGE_PLAN_H
 
@@ -9,8 +9,7 @@
 
 /* One module: a matrix, a stack of equal matrices (the experts), or a 1-D parameter. */
 struct plan_item {
-    const char
-        *name; /* module's path; the tensors are name.weight, .scales, .biases (packed), or the name itself */
+    const char *name; /* module's path; tensors: name.weight, .scales, .biases (packed), or the name itself */
     const struct matrix *mats;  /* [n_mats], source; NULL for a vector */
     const struct matrix *mats2; /* fused experts: the second half of each matrix's rows, else NULL */
     int n_mats;
@@ -60,8 +59,9 @@ struct plan {
     struct arena arena;
 };
 
-/* Errors: MISMATCH if a router cannot be packed (its columns are no multiple of 64); USAGE for an override that fits no module or a
- * module that cannot have that width, and for a degraded head that is not allowed; NOMEM. Weights and options must outlive the plan. */
+/* Errors: MISMATCH if a router cannot be packed (its columns are no multiple of 64); USAGE for an override
+ * that fits no module or a module that cannot have that width, and for a degraded head that is not allowed;
+ * NOMEM. Weights and options must outlive the plan. */
 bool plan_make(struct plan *ret, const struct weights *w, const struct plan_options *o,
                struct alula_error *e);
 void plan_free(struct plan *p);

@@ -1,4 +1,5 @@
-/* probe.c - the verdict on a folder and the advice that follows from it. Looks through survey.c's eyes; prints nothing. */
+/* probe.c - the verdict on a folder and the advice that follows from it. Looks through survey.c's eyes;
+ * prints nothing. */
 #include "forge/probe.h"
 
 #include <stdio.h>
@@ -12,7 +13,7 @@ const char *probe_verdict_name(enum probe_verdict v)
     return names[v];
 }
 
-/* ---- advice ---------------------------------------------------------------------------------------------------- */
+/* ---- advice -------------------------------------------------------------------------------------------- */
 
 static void set_advice(struct advice *a, const char *why, const struct buf *command)
 {
@@ -64,7 +65,7 @@ static void advise_forge(struct advice *a, const char *why, const char *trunk, c
     buf_free(&b);
 }
 
-/* ---- verdict --------------------------------------------------------------------------------------------------- */
+/* ---- verdict ------------------------------------------------------------------------------------------- */
 
 static void copy_problem(struct probe *p, const struct alula_error *e, enum probe_verdict v)
 {
@@ -138,7 +139,7 @@ void probe_free(struct probe *p)
     if (p->surveyed) survey_close(&p->survey);
 }
 
-/* ---- pairs ----------------------------------------------------------------------------------------------------- */
+/* ---- pairs --------------------------------------------------------------------------------------------- */
 
 static bool wants_head(const struct probe *p) { return p->verdict == PROBE_NO_MTP_HEADS; }
 
@@ -172,7 +173,7 @@ bool probe_pairs(struct probe_pair **ret, size_t *ret_n, const struct probe *pro
     return true;
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------------ */
+/* ---- JSON ---------------------------------------------------------------------------------------------- */
 
 static json_t *text_or_null(const char *s) { return s && s[0] ? json_string(s) : json_null(); }
 

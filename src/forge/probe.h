@@ -4,8 +4,8 @@
 
 #include "forge/survey.h"
 
-/* In order: can be packed with the head it has; is an artifact already; a good body without a head; a head without a body; is
- * something that alula does not read; could not be read. */
+/* In order: can be packed with the head it has; is an artifact already; a good body without a head; a head
+ * without a body; is something that alula does not read; could not be read. */
 enum probe_verdict {
     PROBE_FORGEABLE,
     PROBE_ALREADY_MTPLX,

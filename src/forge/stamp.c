@@ -1,5 +1,5 @@
-/* stamp.c - writes config.json, the index, the contract and the recipe of an artifact. Knows the keys that mlx-lm and MTPLX look
- * for; touches no weight. */
+/* stamp.c - writes config.json, the index, the contract and the recipe of an artifact. Knows the keys that
+ * mlx-lm and MTPLX look for; touches no weight. */
 #include "forge/stamp.h"
 
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static bool put_json(const char *dir, const char *name, json_t *v, struct alula_
     return ok;
 }
 
-/* ---- config.json ----------------------------------------------------------------------------------------------- */
+/* ---- config.json --------------------------------------------------------------------------------------- */
 
 static json_t *body_widths(const struct plan *plan, int bits, int group)
 {
@@ -102,8 +102,8 @@ static json_t *usual_contract(const struct stamp *s)
                      "mtp_quant_group_size", s->options->group, "mtp_quant_mode", "affine");
 }
 
-/* How the head is packed, or is to be packed by whoever loads it. Modules stand without "mtp.", those of the usual width not at
- * all. */
+/* How the head is packed, or is to be packed by whoever loads it. Modules stand without "mtp.", those of the
+ * usual width not at all. */
 static json_t *head_widths(const struct stamp *s, bool packed, const char *format)
 {
     const struct plan_options *o = s->options;
@@ -192,7 +192,7 @@ bool stamp_config(const struct stamp *s, struct alula_error *e)
     return put_json(s->dir, "config.json", sorted(root), e);
 }
 
-/* ---- index ----------------------------------------------------------------------------------------------------- */
+/* ---- index --------------------------------------------------------------------------------------------- */
 
 static bool add_place(json_t *map, const char *name, const char *suffix, const char *shard)
 {
@@ -229,7 +229,7 @@ bool stamp_index(const struct stamp *s, struct alula_error *e)
     return put_json(s->dir, "model.safetensors.index.json", root, e);
 }
 
-/* ---- contract and recipe --------------------------------------------------------------------------------------- */
+/* ---- contract and recipe ------------------------------------------------------------------------------- */
 
 /* What the model's authors say, or what suits the family. */
 static json_t *sampler(const struct checkpoint *trunk)

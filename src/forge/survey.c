@@ -1,4 +1,5 @@
-/* survey.c - looks at a folder without giving up at the first defect. Judges nothing: that is probe.c's and inspect.c's part. */
+/* survey.c - looks at a folder without giving up at the first defect. Judges nothing: that is probe.c's and
+ * inspect.c's part. */
 #include "forge/survey.h"
 
 #include <fnmatch.h>
@@ -7,7 +8,7 @@
 #include "artifact/layout.h"
 #include "base/json.h"
 
-/* ---- family ---------------------------------------------------------------------------------------------------- */
+/* ---- family -------------------------------------------------------------------------------------------- */
 
 static const char *text_of(const json_t *o, const char *key)
 {
@@ -36,7 +37,7 @@ static void look_at_family(struct survey *s)
     }
 }
 
-/* ---- tensors --------------------------------------------------------------------------------------------------- */
+/* ---- tensors ------------------------------------------------------------------------------------------- */
 
 static enum body_layout layout_of(const char *key)
 {
@@ -104,7 +105,7 @@ static void look_at_fit(struct survey *s)
     s->type = m->bits ? m->scale_type : m->type;
 }
 
-/* ---- licence --------------------------------------------------------------------------------------------------- */
+/* ---- licence ------------------------------------------------------------------------------------------- */
 
 static void add_name(char *list, size_t cap, const char *name)
 {
@@ -125,7 +126,7 @@ static void find_licence_files(struct survey *s)
     mem_free(names);
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------------------------------------- */
 
 static bool is_gguf(const char *path)
 {

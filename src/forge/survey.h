@@ -1,4 +1,5 @@
-/* survey.h - what lies in a folder, looked at step by step: a step that fails leaves its sentence and the next is still tried.
+/* survey.h - what lies in a folder, looked at step by step: a step that fails leaves its sentence and the
+ * next is still tried.
  *
  * Reads JSON files, headers and the 1-D parameters, so it takes well under a second on a folder of any size. */
 #ifndef FORGE_SURVEY_H
@@ -30,8 +31,8 @@ struct survey {
     struct licence licence;     /* as its README.md declares it */
 };
 
-/* path: a folder, or a file that holds only a head. Errors: NOT_FOUND, UNSUPPORTED for a GGUF file, NOMEM; everything else stands in
- * *ret. */
+/* path: a folder, or a file that holds only a head. Errors: NOT_FOUND, UNSUPPORTED for a GGUF file, NOMEM;
+ * everything else stands in *ret. */
 bool survey_open(struct survey *ret, const char *path, struct alula_error *e);
 void survey_close(struct survey *s);
 

@@ -8,11 +8,10 @@
 #define VERIFY_PROMPTS_MAX 16
 
 struct verify_options {
-    const char *dir; /* the artifact */
-    const char
-        *source_trunk; /* folder that its body was packed from, or NULL: the body is compared with nothing */
-    const char *source_mtp; /* folder or file of the head before it was packed, or NULL */
-    const char *text;       /* [text_len], NULL = the bundled text */
+    const char *dir;          /* the artifact */
+    const char *source_trunk; /* folder that its body was packed from; NULL: it is compared with nothing */
+    const char *source_mtp;   /* folder or file of the head before it was packed, or NULL */
+    const char *text;         /* [text_len], NULL = the bundled text */
     size_t text_len;
     int64_t positions; /* teacher-forced; 0 = CALIBRATE_POSITIONS_MIN */
     int n_prompts;     /* 0 = 4 */

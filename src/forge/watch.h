@@ -5,8 +5,8 @@
 #include "base/err.h"
 
 /* tell (may be NULL) is called now and then from the caller's thread: `what` says which part is under way
- * ("reading the text"), done of total are steps of that part (of a forge: bytes). When it returns false the work ends with
- * ALULA_CANCELLED. */
+ * ("reading the text"), done of total are steps of that part (of a forge: bytes). When it returns false the
+ * work ends with ALULA_CANCELLED. */
 struct watch {
     bool (*tell)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *arg;

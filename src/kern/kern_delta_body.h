@@ -1,8 +1,8 @@
 /* kern_delta_body.h - the gated delta rule of one head, for a vector of LANES floats; part of kern_body.h.
  *
- * The columns of the state do not know of each other. So several rows go over a tile of columns that stays in the
- * first cache level, one after the other, before the next tile; a single row goes over whole lines, as memory likes it.
- * The operations on a column, and their order, are the same on both ways. */
+ * The columns of the state do not know of each other. So several rows go over a tile of columns that stays in
+ * the first cache level, one after the other, before the next tile; a single row goes over whole lines, as
+ * memory likes it. The operations on a column, and their order, are the same on both ways. */
 #ifndef KERN_DELTA_BODY_H
 #define KERN_DELTA_BODY_H
 
@@ -18,9 +18,9 @@ struct delta_place {
     size_t stride;
 };
 
-/* One pass over a tile of cols vectors, of which `lanes` lanes count (below LANES for cols 1 alone): the steps, then what
- * k and q read. dst.s NULL: the state is not wanted. line: bytes of a whole row of the state, to be fetched ahead; 0: it
- * is there. */
+/* One pass over a tile of cols vectors, of which `lanes` lanes count (below LANES for cols 1 alone): the
+ * steps, then what k and q read. dst.s NULL: the state is not wanted. line: bytes of a whole row of the
+ * state, to be fetched ahead; 0: it is there. */
 static inline __attribute__((always_inline)) void delta_pass(struct delta_place dst, struct delta_place src,
                                                              int dk, const struct delta_fold *folds,
                                                              const int n_folds, int v0, const float *k,

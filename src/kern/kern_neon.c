@@ -1,8 +1,10 @@
-/* kern_neon.c - the int8 matrix product for AArch64 with dot products (sdot). The float32 kernels need no file of their
- * own: vectors of four floats are what every AArch64 machine has, so kern_ref.c compiles to them.
+/* kern_neon.c - the int8 matrix product for AArch64 with dot products (sdot). The float32 kernels need no
+ * file of their own: vectors of four floats are what every AArch64 machine has, so kern_ref.c compiles to
+ * them.
  *
- * Four rows of weights at a time become signed bytes in the order of struct q8; a dot product of a row leaves four
- * partial sums of integers, and pairwise additions bring the four rows into the four lanes of one vector. */
+ * Four rows of weights at a time become signed bytes in the order of struct q8; a dot product of a row leaves
+ * four partial sums of integers, and pairwise additions bring the four rows into the four lanes of one
+ * vector. */
 #include <arm_neon.h>
 
 #include "kern/kern.h"

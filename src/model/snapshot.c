@@ -29,8 +29,8 @@ size_t state_row_bytes(const struct model *m, bool head)
     return n + (head ? layer_row_bytes(m) : 0);
 }
 
-/* Between one layer's caches and its part of n rows, `stride` bytes apart; the first row is of entry `first`, and those
- * of an entry below 0 are zeros. */
+/* Between one layer's caches and its part of n rows, `stride` bytes apart; the first row is of entry `first`,
+ * and those of an entry below 0 are zeros. */
 static void copy_layer(const struct state *s, int layer, int first, int n, unsigned char *rows, size_t stride,
                        bool save)
 {

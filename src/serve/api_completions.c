@@ -11,7 +11,7 @@
 #define TOKENS_MAX   (1 << 24)
 #define TOKENS_USUAL 16 /* what this API grants where nothing is said */
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------------------- */
 
 static bool is_ids(const json_t *list)
 {
@@ -75,7 +75,7 @@ static bool completions_read(struct request *r, const json_t *body, struct alula
            read_unusual(body, r->n, e) && read_prompt(r, body, e);
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
 static void write_number(struct buf *out, double v)
 {

@@ -1,7 +1,7 @@
 /* api_responses.c - OpenAI's Responses: POST /v1/responses.
  *
- * Owns the names of this API's fields, what its items become in a conversation, and the order of its events. Nothing is
- * stored: a conversation comes whole with each request. Knows no HTTP and no engine. */
+ * Owns the names of this API's fields, what its items become in a conversation, and the order of its events.
+ * Nothing is stored: a conversation comes whole with each request. Knows no HTTP and no engine. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,10 +10,10 @@
 #define WHAT       "the request"
 #define TOKENS_MAX (1 << 24)
 
-/* ---- reading: items of the input ------------------------------------------------------------------------------- */
+/* ---- reading: items of the input ----------------------------------------------------------------------- */
 
-/* The turn of the assistant under construction: reasoning, text and calls come as items of their own, and the template
- * wants them as one message. */
+/* The turn of the assistant under construction: reasoning, text and calls come as items of their own, and the
+ * template wants them as one message. */
 struct turn {
     struct request *request;
     json_t *message; /* or NULL */
@@ -161,7 +161,7 @@ static bool read_input(struct request *r, const json_t *body, struct alula_error
                    WHAT ": \"input\" is missing or empty, expected a text or a list of items");
 }
 
-/* ---- reading: the rest ----------------------------------------------------------------------------------------- */
+/* ---- reading: the rest --------------------------------------------------------------------------------- */
 
 /* {type, name, description, parameters} as a chat template wants it. */
 static json_t *read_tool(const json_t *given, const char *where, struct alula_error *e)
@@ -268,7 +268,7 @@ static bool responses_read(struct request *r, const json_t *body, struct alula_e
            read_input(r, body, e) && read_tools(r, body, e) && read_format(r, body, e);
 }
 
-/* ---- writing: items -------------------------------------------------------------------------------------------- */
+/* ---- writing: items ------------------------------------------------------------------------------------ */
 
 static const char *const prefixes[] = {
     [REPLY_REASONING] = "rs", [REPLY_CONTENT] = "msg", [REPLY_CALL] = "fc"};
@@ -315,7 +315,7 @@ static void write_item(const struct reply *r, int at, bool done, struct buf *out
     buf_str(out, "]}");
 }
 
-/* ---- writing: the response ------------------------------------------------------------------------------------- */
+/* ---- writing: the response ----------------------------------------------------------------------------- */
 
 /* A member of the request said again, or what stands for its absence. */
 static void write_echo(const struct reply *r, const char *key, const char *absent, struct buf *out)
@@ -391,7 +391,7 @@ static const char *final_status(const struct reply *r)
     return r->choices[0].finish == REPLY_LENGTH ? "incomplete" : "completed";
 }
 
-/* ---- as a stream ----------------------------------------------------------------------------------------------- */
+/* ---- as a stream --------------------------------------------------------------------------------------- */
 
 /* Sends data, the event's members from behind its number on, and frees it. */
 static void send(struct reply *r, const char *type, struct buf *data, struct buf *out)

@@ -1,7 +1,7 @@
 /* api_tokens.c - POST /tokenize and /detokenize: text to ids and back.
  *
- * Two servers before this one have these endpoints and name the text differently, "content" and "prompt": both names are
- * read, both are written. */
+ * Two servers before this one have these endpoints and name the text differently, "content" and "prompt":
+ * both names are read, both are written. */
 #include <string.h>
 
 #include "base/mem.h"

@@ -57,7 +57,7 @@ void reply_free(struct reply *r)
     mem_free(r);
 }
 
-/* ---- collecting ------------------------------------------------------------------------------------------------ */
+/* ---- collecting ---------------------------------------------------------------------------------------- */
 
 /* Text that goes on is the same part; all else begins one. */
 static struct reply_part *collect_part(struct reply_choice *c, enum reply_kind kind)
@@ -137,7 +137,7 @@ void reply_add(struct reply *r, const struct reply_event *event, struct buf *out
         d->error(event->status, event->error, out);
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
 void reply_sse(struct buf *out, const char *event, const struct buf *data)
 {

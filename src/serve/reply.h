@@ -49,7 +49,7 @@ struct reply_event {
     const struct alula_error *error;
 };
 
-/* ---- the collected answer ------------------------------------------------------------------------------------ */
+/* ---- the collected answer ------------------------------------------------------------------------------ */
 
 struct reply_call {
     int number; /* unique in the reply; dialects make ids of it and of the reply's id */
@@ -114,7 +114,7 @@ void reply_free(struct reply *r);
  * body is the error's). out's failure is the caller's to check. */
 void reply_add(struct reply *r, const struct reply_event *event, struct buf *out);
 
-/* ---- an API -------------------------------------------------------------------------------------------------- */
+/* ---- an API -------------------------------------------------------------------------------------------- */
 
 struct dialect {
     const char *path; /* "/v1/chat/completions" */

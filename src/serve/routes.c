@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ---- models ------------------------------------------------------------------------------------------------------------ */
+/* ---- models -------------------------------------------------------------------------------------------- */
 
 static void write_model(const struct site *site, struct buf *out)
 {
@@ -37,7 +37,7 @@ static bool answer_model(const struct site *site, const char *path, const json_t
     return true;
 }
 
-/* ---- health ------------------------------------------------------------------------------------------------------------ */
+/* ---- health -------------------------------------------------------------------------------------------- */
 
 static bool answer_health(const struct site *site, const char *path, const json_t *body, struct buf *out,
                           struct alula_error *e)
@@ -63,7 +63,7 @@ static bool answer_metrics(const struct site *site, const char *path, const json
     return true;
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------------- */
 
 static const struct route routes[] = {
     {.method = "POST", .dialect = &dialect_chat},

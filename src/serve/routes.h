@@ -18,8 +18,8 @@ struct route {
     const char *method, *path; /* a dialect's: "POST" and its own */
     bool beginning;            /* path is but the beginning of the whole one */
     bool open;                 /* no key is asked for */
-    /* One of the two: a dialect whose requests the scheduler answers, or a function that answers at once. body is NULL
-     * for GET, else an object; path the whole path. */
+    /* One of the two: a dialect whose requests the scheduler answers, or a function that answers at once.
+     * body is NULL for GET, else an object; path the whole path. */
     const struct dialect *dialect;
     bool (*answer)(const struct site *site, const char *path, const json_t *body, struct buf *out,
                    struct alula_error *e);

@@ -1,5 +1,5 @@
-/* webpage.c - the web page's files as they lie in src/serve/page/, put into the program by the assembler, so that there
- * is neither a build step nor a file to install. Must not know what the page does. */
+/* webpage.c - the web page's files as they lie in src/serve/page/, put into the program by the assembler, so
+ * that there is neither a build step nor a file to install. Must not know what the page does. */
 #include "serve/webpage.h"
 
 #include <string.h>

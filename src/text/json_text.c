@@ -1,7 +1,7 @@
 /* json_text.c - strings, numbers, and values of any kind. Must not know schemas.
  *
- * Numbers stay within what a double tells apart and what 64 bits hold: 16 digits before the point, 16 behind it, two of
- * an exponent; integers have 18. */
+ * Numbers stay within what a double tells apart and what 64 bits hold: 16 digits before the point, 16 behind
+ * it, two of an exponent; integers have 18. */
 #include "text/json_text.h"
 
 #include <stdio.h>

@@ -8,8 +8,8 @@
 
 #include "text/charset.h"
 
-/* How a string's characters are written: within quotes with escapes, or as they stand. TAGLESS with either: so that no tag
- * of a tool call comes about. */
+/* How a string's characters are written: within quotes with escapes, or as they stand. TAGLESS with either:
+ * so that no tag of a tool call comes about. */
 enum string_form { STRING_JSON = 0, STRING_RAW = 1, STRING_TAGLESS = 2 };
 
 /* Any text that holds no tag of a tool call, raw; then next. */

@@ -66,7 +66,8 @@ void pushdown_free(struct pushdown *p);
 /* Forgets all places. */
 void pushdown_reset(struct pushdown *p);
 
-/* These return a place, PLACE_DEAD or PLACE_FULL. Behind one more byte. keep: look it up from now on, for places that many tokens are tried from. */
+/* These return a place, PLACE_DEAD or PLACE_FULL. Behind one more byte. keep: look it up from now on, for
+ * places that many tokens are tried from. */
 int32_t pushdown_step(struct pushdown *p, int32_t place, uint8_t byte, bool keep);
 /* Behind an added token. */
 int32_t pushdown_token(struct pushdown *p, int32_t place, int32_t id);

@@ -1,7 +1,8 @@
 /* schema.c - reads schemas one after another: each is a rule, and leads to those of its parts.
  *
- * Owns the list of what is to be read, references, places in errors, and the choice between types and alternatives. No
- * schema is read within another, so nesting costs no stack. Must not know how values are spelled. */
+ * Owns the list of what is to be read, references, places in errors, and the choice between types and
+ * alternatives. No schema is read within another, so nesting costs no stack. Must not know how values are
+ * spelled. */
 #include "text/schema.h"
 
 #include <stdarg.h>

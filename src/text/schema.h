@@ -24,20 +24,20 @@
 
 struct schema_reader;
 
-/* root: what "#" in a $ref stands for; must outlive the reader. place: how the place of root is called in errors, such as
- * "the schema" or "tool \"add\"". */
+/* root: what "#" in a $ref stands for; must outlive the reader. place: how the place of root is called in
+ * errors, such as "the schema" or "tool \"add\"". */
 bool schema_reader_create(struct schema_reader **ret, struct json_text *j, const json_t *root,
                           const char *place, struct alula_error *e);
 void schema_reader_free(struct schema_reader *r);
-/* The rule of JSON that fits a part of root (or root itself), at a JSON pointer such as "" or "/properties/a"; 0 after
- * failure. It is defined by schema_reader_finish. */
+/* The rule of JSON that fits a part of root (or root itself), at a JSON pointer such as "" or
+ * "/properties/a"; 0 after failure. It is defined by schema_reader_finish. */
 int schema_rule(struct schema_reader *r, const json_t *schema, const char *pointer);
-/* Whether the reader of calls takes this for the name of a tool or a parameter: without <, > and line breaks, and without
- * white space at its ends. */
+/* Whether the reader of calls takes this for the name of a tool or a parameter: without <, > and line breaks,
+ * and without white space at its ends. */
 #define SCHEMA_NAME_BYTES 256
 bool schema_is_name(const char *s);
-/* The parameters of a tool call by their schema, tag by tag, then next. Strings stand as they are, all else is JSON; further
- * parameters than those of properties and required are not written. Dead after failure. */
+/* The parameters of a tool call by their schema, tag by tag, then next. Strings stand as they are, all else
+ * is JSON; further parameters than those of properties and required are not written. Dead after failure. */
 int32_t schema_call(struct schema_reader *r, const json_t *parameters, int32_t next);
 /* Reads everything that rules were asked for, and what they lead to. Errors: FORMAT, UNSUPPORTED, LIMIT, NOMEM. */
 bool schema_reader_finish(struct schema_reader *r, struct alula_error *e);

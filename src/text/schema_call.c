@@ -1,8 +1,8 @@
 /* schema_call.c - the parameters of a tool call: text between tags, typed by the tool's schema.
  *
- * Owns how a value is written so that its reader (toolarg.c) takes it for what the schema means: a string as it stands, all
- * else as JSON. A value that may be both must not be taken for the other; where that could make it not fit, the schema
- * is refused. Must not know the call around it. */
+ * Owns how a value is written so that its reader (toolarg.c) takes it for what the schema means: a string as
+ * it stands, all else as JSON. A value that may be both must not be taken for the other; where that could
+ * make it not fit, the schema is refused. Must not know the call around it. */
 #include <ctype.h>
 #include <string.h>
 #include <strings.h>

@@ -153,9 +153,9 @@ static void prefill_step(struct rig *g, int n)
     }
 }
 
-/* Goes on as if n tokens had been read. In the cache lie the keys and values of a short prompt, again and again (the first
- * ones may be those of prompts that were measured), the recurrent state is the one behind it: what a step costs does not
- * hang on what they are. */
+/* Goes on as if n tokens had been read. In the cache lie the keys and values of a short prompt, again and
+ * again (the first ones may be those of prompts that were measured), the recurrent state is the one behind
+ * it: what a step costs does not hang on what they are. */
 static void deepen(struct rig *g, int n)
 {
     struct timeline *t = &g->timeline;
@@ -307,7 +307,8 @@ static void add_pass(struct bench *b, struct rig *g, enum bench_kind kind, int n
     if (kind == BENCH_CONTEXT) job->bytes += (double)job->n * (double)state_row_bytes(g->model, false);
 }
 
-/* Bytes and experts of a prompt are counted while it is measured first: it takes too long to run it for that alone. */
+/* Bytes and experts of a prompt are counted while it is measured first: it takes too long to run it for that
+ * alone. */
 static void add_prefill(struct bench *b, struct rig *g, int n)
 {
     if (n > state_ctx(g->timeline.state)) return;

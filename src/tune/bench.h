@@ -24,15 +24,13 @@ struct bench_options {
     int n_threads; /* 0 = the CPUs that this process may use */
     int rounds;    /* 1 to BENCH_ROUNDS_MAX */
     bool exact;
-    bool profile; /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
-    bool
-        heads; /* only plain decoding, and the draft step and MTP with the head packed in each way; needs a head */
-    bool sample;     /* only plain decoding, verification of 4 rows and a draft step */
-    double budget_s; /* no further round begins after so long; 0 = never mind */
-    int draft_vocab; /* tokens that drafts come from; 0 = all */
-    double step_s;   /* a job repeats its step for so long each round, at least once */
-    size_t
-        read_bytes; /* that one measurement of the read limit reads: of the weights, or of a buffer if they are fewer */
+    bool profile;      /* only plain decoding, verification of 4 rows and a prompt of 512, by operation */
+    bool heads;        /* only plain decoding, and draft step and MTP with the head packed in each way */
+    bool sample;       /* only plain decoding, verification of 4 rows and a draft step */
+    double budget_s;   /* no further round begins after so long; 0 = never mind */
+    int draft_vocab;   /* tokens that drafts come from; 0 = all */
+    double step_s;     /* a job repeats its step for so long each round, at least once */
+    size_t read_bytes; /* that one look at the read limit reads: of the weights, or of a buffer if fewer */
     /* Share of cycles in which the first d+1 drafts all survive, falling. It is forced on the model, whose own guesses
      * are not looked at. Depths beyond n_acceptance go on with the last two's ratio. */
     double acceptance[BENCH_DEPTHS];
@@ -63,11 +61,10 @@ enum bench_kind {
 struct bench_job {
     enum bench_kind kind;
     int n;
-    int head_bits; /* of a head packed for this job; 0 = as it is stored */
-    int rounds;    /* that it was measured in, the first ones */
-    double tokens; /* that a step gives */
-    double
-        bytes; /* of weights, and of keys and values behind a context, that a step must read; 0 = not said */
+    int head_bits;  /* of a head packed for this job; 0 = as it is stored */
+    int rounds;     /* that it was measured in, the first ones */
+    double tokens;  /* that a step gives */
+    double bytes;   /* of weights, and of a context's keys and values, that a step must read; 0 = not said */
     double macs;    /* multiplications by weights; 0 = not said */
     double experts; /* different routed experts per layer that a pass used, by count; 0 = not counted */
     double seconds[BENCH_ROUNDS_MAX]; /* of a step */

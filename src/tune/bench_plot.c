@@ -1,6 +1,6 @@
-/* bench_plot.c - the picture of a bench: a roofline. Each step stands at how often it multiplies for each byte that it must read
- * (to the right) and how often a second (upwards), both logarithmic; the slanted line is the read limit, on which a step
- * stands that waits for memory alone. Knows no file. */
+/* bench_plot.c - the picture of a bench: a roofline. Each step stands at how often it multiplies for each
+ * byte that it must read (to the right) and how often a second (upwards), both logarithmic; the slanted line
+ * is the read limit, on which a step stands that waits for memory alone. Knows no file. */
 #include <math.h>
 
 #include "tune/bench.h"

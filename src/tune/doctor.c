@@ -38,8 +38,9 @@ static bool whole(struct doctor *d, struct synth **ret, struct alula_error *e)
     return true;
 }
 
-/* A sample this small is at the mercy of a moment and of the last cache level. No step reads faster than the limit, and
- * none of several rows reads faster than one of a single row, so what was measured above that is not believed. */
+/* A sample this small is at the mercy of a moment and of the last cache level. No step reads faster than the
+ * limit, and none of several rows reads faster than one of a single row, so what was measured above that is
+ * not believed. */
 static double believe(double share, double most) { return share < most ? share : most; }
 
 static void estimate(struct doctor *d, const struct bench *b, const struct weights *w)

@@ -1,4 +1,5 @@
-/* doctor.h - what to expect of this machine before any model is on it: its memory's speed, and what a 35B would do. */
+/* doctor.h - what to expect of this machine before any model is on it: its memory's speed, and what a 35B
+ * would do. */
 #ifndef TUNE_DOCTOR_H
 #define TUNE_DOCTOR_H
 
@@ -25,9 +26,10 @@ struct doctor {
     double acceptance[DOCTOR_DEPTH];
 };
 
-/* Measures four layers in the shape of Qwen3.5-35B-A3B with so much of LM head and embedding that a step's parts weigh about
- * what they weigh in all forty: seconds, 1 GB of memory. The estimates are the bytes of all forty layers at the shares of the
- * read limit that were reached. n_threads: 0 = as bench. progress as in bench.h. Errors: those of bench_run. */
+/* Measures four layers in the shape of Qwen3.5-35B-A3B with so much of LM head and embedding that a step's
+ * parts weigh about what they weigh in all forty: seconds, 1 GB of memory. The estimates are the bytes of all
+ * forty layers at the shares of the read limit that were reached. n_threads: 0 = as bench. progress as in
+ * bench.h. Errors: those of bench_run. */
 bool doctor_run(struct doctor *ret, int n_threads, bool (*progress)(void *arg, int done, int total),
                 void *arg, struct alula_error *e);
 

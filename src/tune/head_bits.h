@@ -10,9 +10,9 @@ struct head_bits {
     struct arena arena;
 };
 
-/* bits 16: BF16, else affine groups of 64 with so many bits; of whatever values the source decodes to, which must outlive
- * the copy. The pool's threads pack. Errors: UNSUPPORTED (a width that does not divide into groups), FORMAT (values that
- * are not finite), NOMEM. On failure nothing is to be freed. */
+/* bits 16: BF16, else affine groups of 64 with so many bits; of whatever values the source decodes to, which
+ * must outlive the copy. The pool's threads pack. Errors: UNSUPPORTED (a width that does not divide into
+ * groups), FORMAT (values that are not finite), NOMEM. On failure nothing is to be freed. */
 bool head_bits_create(struct head_bits *ret, const struct weights *w, int bits, struct pool *pool,
                       struct alula_error *e);
 void head_bits_free(struct head_bits *h); /* zeroed is fine */

@@ -1,4 +1,5 @@
-/* readlimit.h - how fast the threads of a pool can read memory when they do nothing else: the bound of all decoding. */
+/* readlimit.h - how fast the threads of a pool can read memory when they do nothing else: the bound of all
+ * decoding. */
 #ifndef TUNE_READLIMIT_H
 #define TUNE_READLIMIT_H
 
@@ -13,7 +14,8 @@ bool readlimit_create(struct readlimit **ret, const struct weights *w, size_t by
 void readlimit_free(struct readlimit *r);          /* NULL is fine */
 size_t readlimit_bytes(const struct readlimit *r); /* that one run reads */
 void readlimit_run(struct readlimit *r, struct pool *pool);
-/* Reads all of it once, so that no page of a mapped file is touched for the first time while something is measured. */
+/* Reads all of it once, so that no page of a mapped file is touched for the first time while something is
+ * measured. */
 void readlimit_warm(struct readlimit *r, struct pool *pool);
 
 #endif

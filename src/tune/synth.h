@@ -35,7 +35,8 @@ void synth_shape(struct config *ret, enum synth_shape shape, int n_layers);
  * to whole experts. Errors: USAGE, LIMIT, NOMEM. */
 bool synth_create(struct synth **ret, const struct config *shape, double expert_overlap, struct pool *pool,
                   struct alula_error *e);
-/* The same without values: matrices have shapes and map_bytes says what they would take, but data is NULL. For counting. */
+/* The same without values: matrices have shapes and map_bytes says what they would take, but data is NULL.
+ * For counting. */
 bool synth_plan(struct synth **ret, const struct config *shape, struct alula_error *e);
 /* map_bytes of such a plan. */
 bool synth_bytes(size_t *ret, const struct config *shape, struct alula_error *e);

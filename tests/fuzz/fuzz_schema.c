@@ -1,5 +1,5 @@
-/* Any bytes as a request for a form of answer: refused with a sentence, or a grammar in which no text that was begun comes to
- * a place that nothing can follow. */
+/* Any bytes as a request for a form of answer: refused with a sentence, or a grammar in which no text that
+ * was begun comes to a place that nothing can follow. */
 #include <stdint.h>
 #include <stdlib.h>
 

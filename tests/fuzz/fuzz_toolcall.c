@@ -1,5 +1,6 @@
-/* Any text as a model's answer: the reader of reasoning, content and calls gives the same events however the text is cut,
- * whole characters only, and arguments that are a JSON object. The first bytes choose cut and mode. */
+/* Any text as a model's answer: the reader of reasoning, content and calls gives the same events however the
+ * text is cut, whole characters only, and arguments that are a JSON object. The first bytes choose cut and
+ * mode. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
