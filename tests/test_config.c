@@ -194,7 +194,7 @@ static void test_absurd_values(void **state)
         {"layer_types",
          "[\"linear_attention\",\"linear_attention\",\"sliding_attention\",\"full_attention\"]",
          ALULA_UNSUPPORTED, "\"layer_types\"[2] is \"sliding_attention\""},
-        {"layer_types", "3", ALULA_MISMATCH, "\"layer_types\""},
+        {"layer_types", "3", ALULA_FORMAT, "\"layer_types\" is not a list"},
         {"mlp_only_layers", "[4]", ALULA_FORMAT, "\"mlp_only_layers\"[0] is no layer below 4"},
         {"mlp_only_layers", "[1]", ALULA_FORMAT, "\"intermediate_size\""},
         {"eos_token_id", "512", ALULA_FORMAT, "\"eos_token_id\""},

@@ -120,7 +120,9 @@ static bool read_layer_types(struct config *c, const struct source *s, struct al
     c->layer_types = arena_array(s->arena, (size_t)c->n_layers, sizeof *c->layer_types);
     if (!c->layer_types) return err_set(e, ALULA_NOMEM, "%s: no memory for %d layers", s->what, c->n_layers);
     if (types && !json_is_null(types)) {
-        if (!json_is_array(types) || json_array_size(types) != (size_t)c->n_layers)
+        if (!json_is_array(types))
+            return err_set(e, ALULA_FORMAT, "%s: \"layer_types\" is not a list", s->text_what);
+        if (json_array_size(types) != (size_t)c->n_layers)
             return err_set(e, ALULA_MISMATCH,
                            "%s: \"layer_types\" has %zu entries, \"num_hidden_layers\" is %d", s->text_what,
                            json_array_size(types), c->n_layers);

@@ -25,7 +25,7 @@ static bool map_fd(int fd, struct file_map *m, const char *path, struct alula_er
     if (fstat(fd, &st) != 0) return err_errno(e, ALULA_IO, "cannot look at %s", path);
     if (!S_ISREG(st.st_mode))
         return err_set(e, ALULA_FORMAT, "%s is %s, expected a plain file", path,
-                       S_ISDIR(st.st_mode) ? "a folder" : "no plain file");
+                       S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     if (st.st_size == 0) {
         *m = (struct file_map){NULL, 0};
         return true;

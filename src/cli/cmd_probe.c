@@ -36,7 +36,7 @@ static void show_checks(const struct probe *p, struct buf *out)
     if (s->licences[0] || s->licence.id[0])
         page_line(out, "licence", TERM_PLAIN, "%s%s%s", s->licence.id,
                   s->licence.id[0] && s->licences[0] ? "; files: " : "", s->licences);
-    else
+    else if (p->verdict != PROBE_FAILED)
         page_line(out, "licence", TERM_PLAIN, "no licence file here");
 }
 

@@ -51,11 +51,13 @@ static void show_head(const struct survey *s, struct buf *out)
         if (!s->declares_head && s->has_config)
             page_line(out, "", TERM_PLAIN,
                       "(config.json declares none: mtp_num_hidden_layers is absent or 0)");
+    } else if (s->trunk.code && !s->has_trunk) {
+        /* what could not be read may hold one */
     } else if (s->declares_head) {
         page_line(out, "MTP head", TERM_RED,
                   "missing: config.json declares one, but there is no tensor of it");
     } else if (s->has_trunk) {
-        page_line(out, "MTP head", TERM_PLAIN, "none, and none is declared");
+        page_line(out, "MTP head", TERM_PLAIN, "none%s", s->config.code ? "" : ", and none is declared");
     }
     if (s->cp->sidecar_missing)
         page_line(out, "", TERM_RED, "config.json names %s, which is not there", s->cp->sidecar_missing);

@@ -114,7 +114,10 @@ static bool judge_body(struct inspection *i)
         set(i, TIER_UNVERIFIED, "missing-model-weights", "native-backend-missing-model-weights", false,
             "partial");
         say(i, "%s", s->trunk.code ? s->trunk.message : "the folder holds a head but no body");
-        advise(i, "a head is grafted onto a body", "alula forge --trunk TRUNK --mtp ", " --out OUT");
+        if (s->head_set.n_tensors)
+            advise(i, "a head is grafted onto a body", "alula forge --trunk TRUNK --mtp ", " --out OUT");
+        else
+            advise(i, "if a download was interrupted, finish it and look again", "alula inspect ", "");
     } else if (s->trunk.code) {
         set(i, TIER_UNVERIFIED, "invalid-base-tensor-layout", "native-backend-invalid-base-tensors", false,
             "partial");
@@ -264,8 +267,12 @@ static const char *canonical_profile(const char *name)
 static bool look(struct inspection *i, struct alula_error *e)
 {
     const struct survey *s = &i->survey;
-    if (s->has_config && !s->cp->config_json) {
-        *e = s->config;
+    const struct alula_error *unread = s->has_config && !s->cp->config_json ? &s->config
+                                       : s->trunk.code == ALULA_IO          ? &s->trunk
+                                       : s->head.code == ALULA_IO           ? &s->head
+                                                                            : NULL;
+    if (unread) {
+        *e = *unread;
         return false;
     }
     if (!contract_read(&i->contract, s->cp, &i->contract_problem)) {

@@ -30,6 +30,15 @@ judged 4 unknown-architecture 'foo_text'
 expect 4 inspect "$dir/model" --json
 prints '"tier": "incompatible-architecture"'
 
+# Of a body that is cut off nobody can say whether it has a head, and no advice on grafting helps.
+compose complete-fused
+rm "$dir/model/mtp.safetensors"
+truncate -s -9 "$dir/model/model.safetensors"
+expect 3 inspect "$dir/model"
+prints 'cut off'
+prints 'finish it and look again'
+if grep -q 'MTP head  *missing\|--trunk TRUNK' "$dir/out"; then fail 'a head that was not looked for is called missing'; fi
+
 expect 1 inspect "$dir/none"
 says "$dir/none"
 echo '{' >"$dir/model/config.json"
