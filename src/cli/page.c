@@ -21,9 +21,8 @@ static void indent(struct buf *out) { buf_fmt(out, "\n%*s", TEXT_COLUMN, ""); }
 /* Words as they fit; a word longer than a line stands alone. */
 static void wrap(struct buf *out, const char *text)
 {
-    size_t width = (size_t)term_width(stdout) - TEXT_COLUMN, at = 0;
-    if (!term_is_terminal(stdout)) width = 110 - TEXT_COLUMN;
-    if (width < 40) width = 40;
+    int room = term_width(stdout) - TEXT_COLUMN;
+    size_t width = room < 24 ? 24 : (size_t)room, at = 0;
     while (*text) {
         size_t len = strcspn(text, " "), cols = columns(text, len);
         if (at && at + 1 + cols > width) {

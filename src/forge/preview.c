@@ -11,7 +11,7 @@ static void class_name(const struct plan_item *it, bool head, char out[128])
     const char *path = it->name;
     size_t n = 0;
     if (it->vec) {
-        snprintf(out, 128, "%s", head ? "mtp. norms" : "norms and other vectors");
+        snprintf(out, 128, "%s", head ? "mtp norms" : "norms and other vectors");
         return;
     }
     if (!strncmp(path, "language_model.model.", 21))
