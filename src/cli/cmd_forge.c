@@ -146,19 +146,24 @@ static bool gather(struct recipe *r, const struct forge_cli *o, struct alula_err
     if (o->degraded) r->plan.allow_degraded_mtp = true;
     for (int i = 0; i < o->overrides.n; i++)
         if (!recipe_add_override(r, o->overrides.items[i], e)) return false;
-    if (!r->trunk) return err_set(e, ALULA_USAGE, "--trunk DIR is missing: the model to graft onto");
-    if (!r->out && !o->dry_run) return err_set(e, ALULA_USAGE, "--out DIR is missing: the folder to make");
+    if (!r->trunk || !r->trunk[0])
+        return err_set(e, ALULA_USAGE, "--trunk DIR is missing: the model to graft onto");
+    if (r->out ? !r->out[0] : !o->dry_run)
+        return err_set(e, ALULA_USAGE, "--out DIR is missing: the folder to make");
     return recipe_check(r, e);
 }
 
-static bool look_ahead(const struct forge_options *fo, bool json, struct buf *out, struct alula_error *e)
+static bool look_ahead(const struct forge_options *fo, const struct forge_cli *o, struct buf *out,
+                       struct alula_error *e)
 {
     struct forge_preview p;
     if (!forge_look_ahead(&p, fo, e)) return false;
-    if (json)
+    if (o->json) {
         forge_preview_json(&p, out);
-    else
-        forge_preview_page(&p, fo, out);
+        return true;
+    }
+    forge_preview_page(&p, fo, out);
+    if (!o->no_verify) forge_measuring_line(p.body_bytes + p.head_bytes, p.source_bytes, out);
     return true;
 }
 
@@ -173,40 +178,33 @@ static bool forge(struct forge_report *ret, const struct forge_options *fo, stru
     return ok;
 }
 
-static bool measure(struct verify *ret, const struct forge_options *fo, const struct forge_cli *o,
-                    struct alula_error *e)
-{
-    const struct verify_options vo = {.dir = fo->out,
-                                      .source_trunk = fo->trunk,
-                                      .source_mtp = fo->mtp ? fo->mtp : fo->trunk,
-                                      .n_threads = fo->n_threads};
-    return measure_artifact(ret, &vo, &o->measure, e) ||
-           err_context(e, "%s was made, but not measured", fo->out);
-}
-
 /* Tells, measures, writes down, tells. Of JSON there is one object, at the end. */
-static bool finish(const struct forge_report *r, const struct forge_options *fo, const struct forge_cli *o,
+static bool finish(const struct forge_report *r, const struct verify_options *vo, const struct forge_cli *o,
                    int *status, struct alula_error *e)
 {
     struct verify v;
     struct buf out = {0};
     json_t *measured = NULL;
     if (!o->json) {
-        forge_report_page(r, fo->out, &out);
+        forge_report_page(r, vo->dir, &out);
+        if (o->no_verify)
+            forge_unmeasured_lines(vo->dir, &out);
+        else
+            forge_measuring_line(r->body_bytes + r->head_bytes, r->source_bytes, &out);
         if (!term_write_buf(&out, e)) return false;
     }
-    bool ok = o->no_verify || (measure(&v, fo, o, e) && verify_stamp(fo->out, &v, e));
-    if (!ok) return false;
-    ok = card_save(fo->out, e);
+    bool ok = o->no_verify || (measure_artifact(&v, vo, e) && verify_stamp(vo->dir, &v, e));
+    if (!ok) return err_context(e, "%s was made, but not measured", vo->dir);
+    ok = card_save(vo->dir, e);
     if (!o->no_verify) {
         *status = v.passed ? 0 : 1;
         if (o->json)
             measured = verify_json(&v);
         else
-            verify_page(&v, fo->out, &out);
+            verify_page(&v, vo->dir, &out);
         verify_free(&v);
     }
-    if (o->json) forge_report_json(r, fo->out, measured, &out);
+    if (o->json) forge_report_json(r, vo->dir, measured, &out);
     json_decref(measured);
     ok = ok && term_write_buf(&out, e);
     buf_free(&out);
@@ -218,7 +216,7 @@ static bool forge_command(const void *options, char **args, int n_args, int *sta
     const struct forge_cli *o = options;
     struct recipe r;
     struct forge_report report;
-    struct buf out = {0};
+    struct buf out = {0}, text = {0};
     (void)args, (void)n_args;
     bool ok = gather(&r, o, e);
     if (ok) {
@@ -229,12 +227,19 @@ static bool forge_command(const void *options, char **args, int n_args, int *sta
                                    .mtp_id = r.mtp_id,
                                    .plan = r.plan,
                                    .n_threads = o->threads};
-        if (o->dry_run)
-            ok = look_ahead(&fo, o->json, &out, e) && term_write_buf(&out, e);
-        else
-            ok = forge(&report, &fo, e) && finish(&report, &fo, o, status, e);
+        struct verify_options vo = {.dir = r.out,
+                                    .source_trunk = r.trunk,
+                                    .source_mtp = r.mtp ? r.mtp : r.trunk,
+                                    .n_threads = o->threads};
+        ok = o->no_verify || !file_is_dir(r.trunk) ||
+             (measure_open(&vo, &text, &o->measure, e) && verify_check_text(&vo, r.trunk, e));
+        if (ok && o->dry_run)
+            ok = look_ahead(&fo, o, &out, e) && term_write_buf(&out, e);
+        else if (ok)
+            ok = forge(&report, &fo, e) && finish(&report, &vo, o, status, e);
     }
     buf_free(&out);
+    buf_free(&text);
     recipe_free(&r);
     return ok;
 }

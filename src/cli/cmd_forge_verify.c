@@ -1,4 +1,6 @@
 /* cmd_forge_verify.c - alula forge verify: measures an artifact, says what came out, writes it down. */
+#include <unistd.h>
+
 #include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -65,15 +67,21 @@ static bool verify_command(const void *options, char **args, int n_args, int *st
 {
     const struct verify_cli *o = options;
     struct verify v;
+    struct verify_options vo = {.dir = args[0],
+                                .source_trunk = o->trunk,
+                                .source_mtp = o->mtp,
+                                .n_threads = o->threads,
+                                .adopt = o->adopt};
+    struct buf text;
     (void)n_args;
     if (o->adopt && o->dry_run) return err_set(e, ALULA_USAGE, "--adopt writes, --dry-run forbids it");
-    const struct verify_options vo = {.dir = args[0],
-                                      .source_trunk = o->trunk,
-                                      .source_mtp = o->mtp,
-                                      .n_threads = o->threads,
-                                      .adopt = o->adopt};
-    if (!measure_artifact(&v, &vo, &o->measure, e)) return false;
-    bool ok = (o->dry_run || verify_stamp(args[0], &v, e)) && report(o, args[0], &v, e);
+    /* measuring may take an hour, which is lost if what came out cannot be written down */
+    if (!o->dry_run && file_is_dir(args[0]) && access(args[0], W_OK))
+        return err_errno(e, ALULA_IO, "cannot write into %s (--dry-run only measures)", args[0]);
+    bool ok = measure_open(&vo, &text, &o->measure, e) && measure_artifact(&v, &vo, e);
+    buf_free(&text);
+    if (!ok) return false;
+    ok = (o->dry_run || verify_stamp(args[0], &v, e)) && report(o, args[0], &v, e);
     *status = v.passed ? 0 : 1;
     verify_free(&v);
     return ok;

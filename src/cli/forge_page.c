@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/sysmem.h"
+#include "forge/survey.h"
 
 static void width(const struct forge_class *c, char out[40])
 {
@@ -19,11 +21,10 @@ static void show_classes(const struct forge_preview *p, bool head, struct buf *o
 {
     for (int i = 0; i < p->n; i++) {
         const struct forge_class *c = &p->classes[i];
-        char count[32], bytes[32], w[40];
+        char bytes[32], w[40];
         if (c->head != head) continue;
         width(c, w);
-        buf_fmt(out, "  %-44s %6zu  %14s  %-16s %10s\n", c->name, c->n_modules,
-                page_count(count, c->parameters), w, page_bytes(bytes, c->bytes));
+        buf_fmt(out, "  %-41s %6zu  %-18s %9s\n", c->name, c->n_modules, w, page_bytes(bytes, c->bytes));
     }
 }
 
@@ -52,7 +53,7 @@ void forge_preview_page(const struct forge_preview *p, const struct forge_option
     page_line(out, "trunk", TERM_PLAIN, "%s (%s)", o->trunk, p->trunk_id);
     page_line(out, "MTP head", TERM_PLAIN, "%s (%s)", o->mtp ? o->mtp : o->trunk, p->mtp_id);
     if (o->out) page_line(out, "out", TERM_PLAIN, "%s", o->out);
-    buf_fmt(out, "\n  %-44s %6s  %14s  %-16s %10s\n", "module", "number", "weights", "width", "size");
+    buf_fmt(out, "\n  %-41s %6s  %-18s %9s\n", "module", "number", "width", "size");
     show_classes(p, false, out);
     show_classes(p, true, out);
     buf_byte(out, '\n');
@@ -61,6 +62,40 @@ void forge_preview_page(const struct forge_preview *p, const struct forge_option
               page_bytes(a, p->body_bytes), p->n_shards, p->n_shards == 1 ? "" : "s",
               page_bytes(b, p->head_bytes));
     show_time(p, out);
+}
+
+void forge_measuring_line(uint64_t artifact, uint64_t source, struct buf *out)
+{
+    char a[32], b[32], c[32];
+    uint64_t have = sysmem_available();
+    page_bytes(a, artifact);
+    page_bytes(b, source);
+    page_bytes(c, have);
+    if (!have || artifact + source <= have)
+        page_line(out, "measuring", TERM_PLAIN, "maps the result, %s, and its source, %s", a, b);
+    else if (artifact <= have)
+        page_line(
+            out, "measuring", TERM_PLAIN,
+            "maps the result, %s. With its source, %s, that is more than the %s of memory that are free: the "
+            "two bodies will not be compared",
+            a, b, c);
+    else
+        page_line(out, "measuring", TERM_RED,
+                  "maps the result, %s, which is more than the %s of memory that are free: it is read from "
+                  "the disk "
+                  "over and over. --no-verify leaves that out; alula forge verify makes up for it on a "
+                  "larger machine",
+                  a, c);
+}
+
+void forge_unmeasured_lines(const char *dir, struct buf *out)
+{
+    struct buf command = {0};
+    buf_str(&command, "alula forge verify ");
+    survey_quote(&command, dir);
+    page_line(out, "next", TERM_PLAIN, "measure it, so that it can be called verified:");
+    if (command.data) page_command(out, command.data);
+    buf_free(&command);
 }
 
 static void add_text(struct buf *out, const char *key, const char *text)

@@ -31,8 +31,10 @@ struct measure_options {
      .fallback = "64", .help = "Tokens of each answer."}
 /* clang-format on */
 
-/* verify_run with these options and progress on the terminal; of vo, text, counts and watch are filled in here. */
-bool measure_artifact(struct verify *ret, const struct verify_options *vo, const struct measure_options *m,
-                      struct alula_error *e);
+/* Reads the text into *text (buf_free) and fills in text and counts of vo. */
+bool measure_open(struct verify_options *vo, struct buf *text, const struct measure_options *m,
+                  struct alula_error *e);
+/* verify_run with progress on the terminal. */
+bool measure_artifact(struct verify *ret, const struct verify_options *vo, struct alula_error *e);
 
 #endif

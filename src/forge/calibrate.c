@@ -326,6 +326,14 @@ static bool calibrate_all(struct calibration *c, struct alula_error *e)
     return true;
 }
 
+bool calibrate_check_text(size_t n_ids, int64_t positions, struct alula_error *e)
+{
+    int64_t need = positions + CALIBRATE_FIRST + CHAIN_DEPTH_MAX;
+    return (int64_t)n_ids >= need ||
+           err_set(e, ALULA_LIMIT, "the calibration text has %zu tokens; %lld places need %lld", n_ids,
+                   (long long)positions, (long long)need);
+}
+
 static bool check_options(const struct weights *w, const struct calibrate_options *o, struct alula_error *e)
 {
     int64_t need = o->positions + CALIBRATE_FIRST + CHAIN_DEPTH_MAX;
@@ -333,9 +341,7 @@ static bool check_options(const struct weights *w, const struct calibrate_option
     if (o->positions < CALIBRATE_POSITIONS_MIN)
         return err_set(e, ALULA_USAGE, "%lld places are too few to decide anything, expected at least %d",
                        (long long)o->positions, CALIBRATE_POSITIONS_MIN);
-    if ((int64_t)o->n_ids < need)
-        return err_set(e, ALULA_LIMIT, "the calibration text has %zu tokens; %lld places need %lld", o->n_ids,
-                       (long long)o->positions, (long long)need);
+    if (!calibrate_check_text(o->n_ids, o->positions, e)) return false;
     if (need > w->config->max_position)
         return err_set(e, ALULA_LIMIT, "%lld places need %lld positions; the model was made for %d",
                        (long long)o->positions, (long long)need, w->config->max_position);

@@ -48,10 +48,10 @@ enum calibrate_outcome {
 /* The chosen value of one dimension against the best trial with another value. */
 struct calibrate_choice {
     enum calibrate_outcome outcome;
-    const char *chosen, *rival, *declared; /* "post_norm", ... */
+    const char *chosen, *rival, *declared;         /* "post_norm", ... */
     int chosen_trial, rival_trial, declared_trial; /* the best with that value */
-    int64_t won, lost; /* places where the chosen (the rival) did better */
-    double p;          /* of the sign test */
+    int64_t won, lost;                             /* places where the chosen (the rival) did better */
+    double p;                                      /* of the sign test */
     struct interval lead;
 };
 
@@ -82,6 +82,9 @@ struct calibrate_options {
     struct pool *pool;
     const struct watch *watch; /* may be NULL */
 };
+
+/* Whether a text of n_ids tokens has enough of them. */
+bool calibrate_check_text(size_t n_ids, int64_t positions, struct alula_error *e);
 
 /* w has a head. A result that condemns the head is a result, not an error. teacher (may be NULL) receives
  * what the trunk said, for further use (teacher_free). Errors: USAGE (too few positions), LIMIT (text too

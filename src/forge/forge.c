@@ -134,8 +134,8 @@ static bool check_room(const struct forge *f, struct alula_error *e)
     if (statvfs(f->work, &st) || need <= done) return true; /* what cannot be told shows when it is written */
     uint64_t room = (uint64_t)st.f_bavail * st.f_frsize;
     return need - done <= room ||
-           err_set(e, ALULA_IO, "%s needs %.2f GB more, and its disk has %.2f GB of room", f->o->out,
-                   (double)(need - done) * 1e-9, (double)room * 1e-9);
+           err_set(e, ALULA_IO, "%s needs %.1f MB more, and its disk has %.1f MB of room", f->o->out,
+                   (double)(need - done) * 1e-6, (double)room * 1e-6);
 }
 
 /* Makes the work folder ours: what another run with other options left in it goes. */
@@ -143,8 +143,6 @@ static bool enter_work(struct forge *f, struct alula_error *e)
 {
     struct buf note;
     char path[4096];
-    if (file_exists(f->o->out) || file_is_dir(f->o->out))
-        return err_set(e, ALULA_USAGE, "%s is there already; name another --out or remove it", f->o->out);
     size_t len = strlen(f->o->out);
     while (len > 1 && f->o->out[len - 1] == '/') len--;
     if (snprintf(f->work, sizeof f->work, "%.*s" WORK_SUFFIX, (int)len, f->o->out) >= (int)sizeof f->work)

@@ -2,6 +2,7 @@
 #include "forge/sources.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "forge/papers.h"
 
@@ -26,6 +27,9 @@ static void name_models(struct sources *s, const struct forge_options *o)
 bool sources_open(struct sources *ret, const struct forge_options *o, struct alula_error *e)
 {
     struct sources s = {0};
+    struct stat st;
+    if (o->out && lstat(o->out, &st) == 0)
+        return err_set(e, ALULA_USAGE, "%s is there already; name another --out or remove it", o->out);
     bool ok = open_models(&s, o, e);
     if (ok && !s.weights->has_mtp)
         ok =

@@ -87,11 +87,33 @@ static bool take_fingerprint(struct verification *f, struct alula_error *e)
 
 /* ---- steps --------------------------------------------------------------------------------------------- */
 
+static int64_t positions(const struct verify_options *o)
+{
+    return o->positions ? o->positions : CALIBRATE_POSITIONS_MIN;
+}
+
+static bool read_text(const struct verify_options *o, const char *dir, struct tokenizer **ret,
+                      int32_t **ret_ids, size_t *ret_n, struct alula_error *e)
+{
+    const char *text = o->text ? o->text : calib_text;
+    size_t len = o->text ? o->text_len : calib_text_len;
+    return tokenizer_open(ret, dir, e) && tokenizer_encode(*ret, text, len, true, ret_ids, ret_n, e);
+}
+
+bool verify_check_text(const struct verify_options *o, const char *dir, struct alula_error *e)
+{
+    struct tokenizer *t = NULL;
+    int32_t *ids = NULL;
+    size_t n;
+    bool ok = read_text(o, dir, &t, &ids, &n, e) && calibrate_check_text(n, positions(o), e);
+    mem_free(ids);
+    tokenizer_close(t);
+    return ok || err_context(e, "the result could not be measured (--no-verify leaves that out)");
+}
+
 static bool open_all(struct verification *f, struct alula_error *e)
 {
     const struct verify_options *o = f->o;
-    const char *text = o->text ? o->text : calib_text;
-    size_t len = o->text ? o->text_len : calib_text_len;
     if (!checkpoint_open(&f->artifact, o->dir, e) || !weights_bind(&f->weights, f->artifact, NULL, e) ||
         !contract_read(&f->declared, f->artifact, e))
         return false;
@@ -100,8 +122,7 @@ static bool open_all(struct verification *f, struct alula_error *e)
     if (o->source_mtp && (!checkpoint_open_head(&f->head, o->source_mtp, e) ||
                           !weights_bind(&f->source, f->artifact, f->head, e)))
         return err_context(e, "the source of the head");
-    return tokenizer_open(&f->tokenizer, o->dir, e) &&
-           tokenizer_encode(f->tokenizer, text, len, true, &f->ids, &f->n_ids, e) &&
+    return read_text(o, o->dir, &f->tokenizer, &f->ids, &f->n_ids, e) &&
            pool_create(&f->pool, o->n_threads, e);
 }
 
@@ -110,7 +131,7 @@ static bool calibrate(struct verification *f, struct alula_error *e)
     struct calibrate_options o = {.declared = &f->declared.mtp,
                                   .ids = f->ids,
                                   .n_ids = f->n_ids,
-                                  .positions = f->o->positions ? f->o->positions : CALIBRATE_POSITIONS_MIN,
+                                  .positions = positions(f->o),
                                   .mode = MODEL_FAST,
                                   .pool = f->pool,
                                   .watch = f->o->watch};

@@ -77,6 +77,10 @@ struct verify {
     char problem[512];   /* one sentence if not passed */
 };
 
+/* Asked before an artifact is made: whether the tokenizer in `dir`, which it will have, makes enough tokens of o's text. Errors: those of
+ * tokenizer_open; LIMIT. */
+bool verify_check_text(const struct verify_options *o, const char *dir, struct alula_error *e);
+
 /* An artifact that fails is a result (passed false), not an error. Errors: those of opening and of
  * calibrate_run. */
 bool verify_run(struct verify *ret, const struct verify_options *o, struct alula_error *e);

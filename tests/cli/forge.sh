@@ -62,3 +62,25 @@ expect 2 forge --trunk $trunk --mtp $donor --out "$dir/x" --bits 3
 says '--allow-degraded-mtp'
 expect 0 forge --trunk $trunk --mtp $donor --out "$dir/x" --bits 3 --allow-degraded-mtp --no-verify
 [ ! -e "$dir/x.forging" ] || fail 'the work folder is still there'
+
+# What cannot be measured is said before anything is made, and so is a name that is taken.
+cp -R models/tiny-donor "$dir/mute"
+rm "$dir/mute/tokenizer.json"
+expect 1 forge --trunk "$dir/mute" --out "$dir/silent"
+says 'tokenizer.json'
+says '--no-verify'
+expect 1 forge --trunk models/tiny-donor --out "$dir/silent" --positions 100000
+says 'places need'
+expect 1 forge --trunk models/tiny-donor --out "$dir/silent" --calib "$dir/none"
+says "$dir/none"
+[ ! -e "$dir/silent" ] && [ ! -e "$dir/silent.forging" ] || fail 'packed what cannot be measured'
+expect 2 forge --trunk models/tiny-donor --out "$dir/mute" --dry-run
+says 'there already'
+ln -s "$dir/nowhere" "$dir/dangling"
+expect 2 forge --trunk models/tiny-donor --out "$dir/dangling" --no-verify
+says 'there already'
+expect 2 forge --trunk models/tiny-donor --out '' --no-verify
+says '--out'
+expect 0 forge --trunk models/tiny-donor --out "$dir/silent" --dry-run --override '*lm_head=6'
+prints 'maps the result'
+if grep -q '.\{81\}' "$dir/out"; then fail "wider than 80 columns: $(grep '.\{81\}' "$dir/out")"; fi
