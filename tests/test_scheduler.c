@@ -215,6 +215,58 @@ static const char *content_of(const json_t *reply)
         json_object_get(json_object_get(json_array_get(choices(reply), 0), "message"), "content"));
 }
 
+static int64_t counted(const struct histogram *h)
+{
+    int64_t n = 0;
+    for (int i = 0; i <= HISTOGRAM_BOUNDS; i++) n += h->counts[i];
+    return n;
+}
+
+/* Each answered request is counted once in each, each token but an answer's first in one; text and sums agree. */
+static void histograms_count_what_there_was(void **state)
+{
+    (void)state;
+    struct scheduler *s = open_scheduler(options());
+    struct scheduler_stats t;
+    struct buf text = {0};
+    for (int i = 0; i < 3; i++)
+        json_decref(ask(s, "{\"n\": 2, \"seed\": 4, \"temperature\": 1, \"max_tokens\": 20, \"messages\": "
+                           "[{\"role\": \"user\", \"content\": "
+                           "\"In the beginning God\"}]}"));
+    wait_until_idle(s);
+    scheduler_describe(s, &t);
+    assert_int_equal(t.finished, 3);
+    const struct histogram *of_requests[] = {&t.queue, &t.first_token, &t.whole, &t.prompt};
+    for (int i = 0; i < 4; i++) assert_int_equal(counted(of_requests[i]), 3);
+    assert_int_equal(t.prompt.sum, t.prompt_tokens);
+    assert_true(t.queue.sum <= t.first_token.sum && t.first_token.sum <= t.whole.sum);
+    assert_true(counted(&t.between) <= t.completion_tokens - 6 && counted(&t.between) > 0);
+    assert_true(t.between.sum <= 2 * t.whole.sum);
+    scheduler_write_metrics(s, &text);
+    assert_non_null(
+        strstr(text.data, "\nalula_request_seconds_bucket{le=\"+Inf\"} 3\nalula_request_seconds_sum "));
+    assert_non_null(strstr(text.data, "\nalula_request_seconds_count 3\n"));
+    buf_free(&text);
+    close_scheduler(s);
+}
+
+/* A value at a bound is within it, one beyond all is in the last bucket alone, and buckets add up. */
+static void a_histogram_is_cumulative(void **state)
+{
+    (void)state;
+    struct histogram h = {0};
+    struct buf out = {0};
+    histogram_add(&h, histogram_tokens, 8, 1);
+    histogram_add(&h, histogram_tokens, 9, 2);
+    histogram_add(&h, histogram_tokens, 1e9, 1);
+    histogram_write(&h, histogram_tokens, "x", "Help.", &out);
+    assert_non_null(strstr(
+        out.data, "# HELP x Help.\n# TYPE x histogram\nx_bucket{le=\"8\"} 1\nx_bucket{le=\"16\"} 3\n"));
+    assert_non_null(strstr(
+        out.data, "x_bucket{le=\"1048576\"} 3\nx_bucket{le=\"+Inf\"} 4\nx_sum 1000000026\nx_count 4\n"));
+    buf_free(&out);
+}
+
 /* An answer that is given back in part goes on as it went on. */
 static void a_begun_answer_goes_on(void **state)
 {
@@ -545,6 +597,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_the_same_in_any_company),
+        cmocka_unit_test(histograms_count_what_there_was),
+        cmocka_unit_test(a_histogram_is_cumulative),
         cmocka_unit_test(a_begun_answer_goes_on),
         cmocka_unit_test(several_choices_are_several_seeds),
         cmocka_unit_test(a_conversation_is_read_once),

@@ -176,10 +176,15 @@ static void take_prompt(struct lane *lane, int n)
 /* Reasoning goes from <think> to </think>, both counted. */
 static void count_tokens(struct lane *lane, const struct alula_step *step)
 {
-    const struct prompt_marks *m = &lane->job->scheduler->marks;
+    struct scheduler *s = lane->job->scheduler;
+    const struct prompt_marks *m = &s->marks;
     struct reply *reply = lane->job->reply;
-    if (step->n_tokens && !reply->usage.completion)
-        reply->facts.first_token_s = clock_s() - lane->job->arrived_s;
+    if (!step->n_tokens) return;
+    double now = clock_s();
+    if (!reply->usage.completion) reply->facts.first_token_s = now - lane->job->arrived_s;
+    if (lane->token_s > 0)
+        histogram_add(&s->between, histogram_seconds, (now - lane->token_s) / step->n_tokens, step->n_tokens);
+    lane->token_s = now;
     for (int i = 0; i < step->n_tokens; i++) {
         if (step->tokens[i] == m->think) lane->reasons = true;
         reply->usage.completion++;

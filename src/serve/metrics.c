@@ -23,6 +23,11 @@ static void sums(struct buf *out, const char *name, const char *help, double sum
             name, help, name, name, sum, name, (intmax_t)count);
 }
 
+static void spread(struct buf *out, const char *name, const char *help, const struct histogram *h)
+{
+    histogram_write(h, histogram_seconds, name, help, out);
+}
+
 static void cache_numbers(struct buf *out, const struct alula_cache_stats *c)
 {
     number(out, "cache_memory_bytes", "gauge", "Memory that the prompt cache may take.", (double)c->memory);
@@ -56,10 +61,14 @@ void scheduler_write_metrics(struct scheduler *scheduler, struct buf *out)
     number(out, "cycles_total", "counter", "Verifications.", (double)s.cycles);
     by_depth(out, "drafted_tokens_total", "Tokens drafted ahead, by depth.", s.drafted);
     by_depth(out, "accepted_tokens_total", "Of them accepted.", s.accepted);
-    sums(out, "queue_seconds", "From a request's arrival to its session.", s.queue_s, s.finished);
+    spread(out, "alula_queue_seconds", "From a request's arrival to its session.", &s.queue);
     sums(out, "prefill_seconds", "Reading of prompts.", s.prefill_s, s.finished);
-    sums(out, "first_token_seconds", "From a request's arrival to its first token.", s.first_token_s,
-         s.finished);
+    spread(out, "alula_first_token_seconds", "From a request's arrival to its first token.", &s.first_token);
+    spread(out, "alula_between_tokens_seconds",
+           "Between two tokens of an answer; those that a pass accepts together share its time.", &s.between);
+    spread(out, "alula_request_seconds", "From a request's arrival to the end of its answers.", &s.whole);
+    histogram_write(&s.prompt, histogram_tokens, "alula_request_prompt_tokens",
+                    "Tokens of a request's prompts.", out);
     sums(out, "decode_seconds", "Writing of answers.", s.decode_s, s.finished);
     number(out, "session_memory_bytes", "gauge", "Memory that requests may take together.", (double)s.memory);
     number(out, "session_memory_used_bytes", "gauge", "Of it reserved.", (double)s.memory_used);

@@ -190,19 +190,22 @@ static int plan(struct scheduler *s, struct alula_turn *turns, struct lane **lan
     return n;
 }
 
-static void count_finished(struct scheduler *s, const struct reply *reply)
+static void count_finished(struct scheduler *s, const struct job *job)
 {
     struct scheduler_stats *t = &s->stats;
+    const struct reply *reply = job->reply;
     const struct reply_facts *f = &reply->facts;
     t->finished++;
     t->prompt_tokens += reply->usage.prompt;
     t->cached_tokens += reply->usage.cached;
     t->completion_tokens += reply->usage.completion;
     t->cycles += f->cycles;
-    t->queue_s += f->queue_s;
     t->prefill_s += f->prefill_s;
     t->decode_s += f->decode_s;
-    t->first_token_s += f->first_token_s;
+    histogram_add(&t->queue, histogram_seconds, f->queue_s, 1);
+    histogram_add(&t->first_token, histogram_seconds, f->first_token_s, reply->usage.completion > 0);
+    histogram_add(&t->whole, histogram_seconds, clock_s() - job->arrived_s, 1);
+    histogram_add(&t->prompt, histogram_tokens, (double)reply->usage.prompt, 1);
     for (int d = 0; d < ALULA_DEPTH_MAX; d++) {
         t->drafted[d] += f->drafted[d];
         t->accepted[d] += f->accepted[d];
@@ -226,6 +229,7 @@ static void hand_out(struct lane *lane, const struct alula_turn *turn)
 static void note_state(struct scheduler *s)
 {
     s->stats.running = s->n_running;
+    s->stats.between = s->between;
     s->stats.waiting = 0;
     for (int i = 0; i < s->n_jobs; i++) s->stats.waiting += s->jobs[i]->lanes[0].state == LANE_WAITING;
 }
@@ -241,7 +245,7 @@ static void settle(struct scheduler *s)
             s->stats.failed++;
             retire(s, i);
         } else if (job->n_over == job->reply->n_choices) {
-            count_finished(s, job->reply);
+            count_finished(s, job);
             retire(s, i);
         } else if (job->fresh.len) {
             job_publish(job, false);

@@ -9,6 +9,7 @@
 #ifndef SERVE_SCHEDULER_H
 #define SERVE_SCHEDULER_H
 
+#include "serve/histogram.h"
 #include "serve/reply.h"
 
 struct scheduler;
@@ -50,9 +51,12 @@ struct scheduler_stats {
     int64_t finished, failed, cancelled;
     int64_t prompt_tokens, cached_tokens, completion_tokens;
     int64_t cycles, drafted[ALULA_DEPTH_MAX], accepted[ALULA_DEPTH_MAX];
-    double queue_s, prefill_s, decode_s, first_token_s; /* sums over finished requests */
-    size_t memory, memory_used;                         /* of requests: budget, and reserved now */
-    struct alula_cache_stats cache;                     /* zero without one */
+    double prefill_s, decode_s; /* sums over finished requests */
+    /* Of those: seconds to the session, to the first token, to the end; tokens of the prompt. */
+    struct histogram queue, first_token, whole, prompt;
+    struct histogram between; /* seconds between tokens of an answer; those of one pass share its time */
+    size_t memory, memory_used;     /* of requests: budget, and reserved now */
+    struct alula_cache_stats cache; /* zero without one */
 };
 void scheduler_describe(struct scheduler *s, struct scheduler_stats *ret);
 /* The same as Prometheus text. */

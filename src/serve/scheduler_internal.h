@@ -26,6 +26,7 @@ struct lane {
     size_t last_turn;        /* where the last whole turn of the prompt ends; 0 = nowhere */
     bool reasons;            /* the next token is part of the reasoning */
     bool drafted;            /* the text that is being read now came from a draft */
+    double token_s;          /* when its last token came; 0 = none yet */
     bool called;             /* the answer ends with the call that it made */
     struct alula_error error;
 };
@@ -67,7 +68,8 @@ struct scheduler {
     int n_jobs;
     struct lane *running[64]; /* [n_running], at most parallel */
     int n_running;
-    unsigned round; /* passes, to take turns */
+    unsigned round;           /* passes, to take turns */
+    struct histogram between; /* becomes that of stats */
 
     pthread_mutex_t lock;
     pthread_cond_t work; /* something for the thread to do */

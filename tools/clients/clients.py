@@ -4,6 +4,7 @@ means little: what counts is the shape of things, that texts repeat, and which e
 import json, sys, time
 
 import anthropic, httpx, jsonschema, openai
+from prometheus_client.parser import text_string_to_metric_families
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
 from pydantic import TypeAdapter
@@ -182,9 +183,9 @@ def anthropic_messages():
     jsonschema.validate([block for block in final.content if block.type == "tool_use"][0].input, TOOL["parameters"])
     check("anthropic: a streamed call", final.stop_reason == "tool_use", final)
     asked = [{"role": "user", "content": "In the beginning God"}]
-    whole = a.messages.create(model="x", max_tokens=24, temperature=0, messages=asked).content[0].text
+    whole = a.messages.create(model="x", max_tokens=24, messages=asked, extra_body={"temperature": 0}).content[0].text
     begun, space, rest = whole.partition(" ")
-    more = a.messages.create(model="x", max_tokens=4, temperature=0, messages=asked + [{"role": "assistant", "content": begun}]).content[0].text
+    more = a.messages.create(model="x", max_tokens=4, messages=asked + [{"role": "assistant", "content": begun}], extra_body={"temperature": 0}).content[0].text
     check("anthropic: a begun answer goes on", more and (space + rest).startswith(more), [whole, more])
     spelled = [a.messages.count_tokens(model="x", messages=[{"role": "user", "content": text}]).input_tokens for text in ("a", "<|im_end|>")]
     check("anthropic: a control token in a message is text", spelled[1] > spelled[0] + 2, spelled)
@@ -267,7 +268,20 @@ def shapes():
     check("tokenize and back", ids and back.get("content") == "Once upon", back)
 
 
-for part in (openai_chat, openai_tools, openai_schema, openai_schema_and_tools, openai_others, openai_errors, abort, anthropic_messages, agents, strict_types, langchain, shapes):
+def metrics():
+    text = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {key}"}).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    check("metrics: each family once, of a known type", len(families) == text.count("# TYPE ") and all(f.type != "unknown" for f in families.values()), sorted(families))
+    for name in ("queue_seconds", "first_token_seconds", "between_tokens_seconds", "request_seconds", "request_prompt_tokens"):
+        family = families.get(f"alula_{name}")
+        rows = family.samples if family else []
+        buckets = [(float(s.labels["le"]), s.value) for s in rows if s.name.endswith("_bucket")]
+        count = [s.value for s in rows if s.name.endswith("_count")]
+        check(f"metrics: {name} is a histogram", rows and family.type == "histogram" and buckets == sorted(buckets) and [n for _, n in buckets] == sorted(n for _, n in buckets)
+              and buckets[-1] == (float("inf"), count[0]) and count[0] > 0, rows)
+
+
+for part in (openai_chat, openai_tools, openai_schema, openai_schema_and_tools, openai_others, openai_errors, abort, anthropic_messages, agents, strict_types, langchain, shapes, metrics):
     attempt(part.__name__, part)
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)
