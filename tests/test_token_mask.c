@@ -71,7 +71,8 @@ static int32_t pick(const uint32_t *bits, uint64_t *seed)
         if (has(bits, id) && k-- == 0) return id;
 }
 
-/* A walk by random tokens; now and then one that was drafted is taken back, and others come in its place. */
+/* A walk by random tokens; now and then one that was drafted is taken back, and others come in its place. What the cursor
+ * remembers then serves: the answer is not read from its beginning again. */
 static void check_walk(struct masks *m, uint64_t *seed)
 {
     struct alula_error e;
@@ -81,7 +82,9 @@ static void check_walk(struct masks *m, uint64_t *seed)
     size_t n = 0;
     at[0] = reader_start(&m->reader);
     while (n < LENGTH_MAX - 1) {
+        size_t first = c.first <= n ? c.first : 0;
         assert_ok(token_masks_after(m->masks, &c, answer, n, bits, &e), e);
+        assert_true(c.first >= first);
         check_mask(m, at[n], bits);
         int32_t id = pick(bits, seed);
         if (id == stop_ids[0] || id == stop_ids[1]) break;

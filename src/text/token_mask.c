@@ -398,26 +398,18 @@ static int32_t start(struct token_masks *m)
 static int32_t find_place(struct token_masks *m, struct mask_cursor *c, const int32_t *answer, size_t n)
 {
     const size_t ring = MASK_CURSOR_BACK + 1;
-    size_t at = n > MASK_CURSOR_BACK ? n - MASK_CURSOR_BACK : 0;
-    if (c->generation != m->generation || c->at[at % ring].n != at) {
+    if (c->generation != m->generation || n < c->first) {
         *c = (struct mask_cursor){.generation = m->generation};
         c->at[0].place = start(m);
-        at = 0;
     }
+    size_t at = c->first;
+    while (at < n && at < c->n && c->at[(at + 1) % ring].id == answer[at]) at++;
     int32_t place = c->at[at % ring].place;
-    bool holds = true;
-    for (; at < n && place != PLACE_FULL; at++) {
-        size_t to = (at + 1) % ring;
-        holds = holds && c->at[to].n == at + 1 && c->at[to].id == answer[at];
-        if (!holds) {
-            int32_t next = place == PLACE_DEAD ? PLACE_DEAD : step_token(m, place, answer[at]);
-            c->at[to].n = at + 1;
-            c->at[to].id = answer[at];
-            c->at[to].place = next;
-            /* What was behind a token that is another now no longer follows. */
-            if (c->at[(to + 1) % ring].n == at + 2) c->at[(to + 1) % ring].n = SIZE_MAX;
-        }
-        place = c->at[to].place;
+    for (; at < n && place != PLACE_FULL; c->n = ++at) {
+        place = place == PLACE_DEAD ? PLACE_DEAD : step_token(m, place, answer[at]);
+        c->at[(at + 1) % ring].id = answer[at];
+        c->at[(at + 1) % ring].place = place;
+        if (at + 1 - c->first == ring) c->first++;
     }
     if (place == PLACE_FULL) c->generation = 0;
     return place;

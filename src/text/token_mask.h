@@ -22,14 +22,14 @@ bool token_masks_create(struct token_masks **ret, struct grammar *g, const struc
 void token_masks_free(struct token_masks *m);
 
 /* Where one answer stands. Zero: at its beginning. Remembers the last few places, so that drafts may be taken back;
- * beyond MASK_CURSOR_BACK tokens an answer may not change. */
+ * tokens from before these may not change. */
 #define MASK_CURSOR_BACK 15
 struct mask_cursor {
     uint64_t generation;
+    size_t first, n; /* places held are those after so many tokens */
     struct {
-        size_t n;
-        int32_t id, place;
-    } at[MASK_CURSOR_BACK + 1];
+        int32_t id, place; /* the i-th token, and the place behind it */
+    } at[MASK_CURSOR_BACK + 1]; /* [i % 16] */
 };
 
 /* After the n tokens of an answer: sets one bit for each id that may follow (id i is bit i%32 of word i/32, (vocab+31)/32
