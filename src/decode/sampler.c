@@ -160,8 +160,12 @@ static void penalize(struct sampler *s)
 
 static void forbid(double *z, int vocab, const uint32_t *allowed)
 {
-    for (int i = 0; i < vocab; i++)
-        if (!(allowed[i / 32] >> (i % 32) & 1)) z[i] = -INFINITY;
+    for (int i = 0; i < vocab; i += 32) {
+        int n = vocab - i < 32 ? vocab - i : 32;
+        for (int k = 0; !allowed[i / 32] && k < n; k++) z[i + k] = -INFINITY;
+        for (uint32_t no = allowed[i / 32] ? ~allowed[i / 32] : 0; no; no &= no - 1)
+            if (i + __builtin_ctz(no) < vocab) z[i + __builtin_ctz(no)] = -INFINITY;
+    }
 }
 
 /* Index of the largest, the first on ties; NaN is never larger. -1 if all are NaN or -infinity. */
@@ -278,22 +282,25 @@ static bool greedy(int at, struct dist *out)
     return true;
 }
 
-/* Sixteen at a time, because a vocabulary is long and thread 0 is alone with it; which of the sixteen is asked only
- * if one of them is better than all before. NaN never is. */
-int sampler_best(const float *logits, int n)
+/* Whether one of sixteen is larger; NaN never is. A vocabulary is long and thread 0 is alone with it, so which one is
+ * asked only then. */
+static inline bool any_above(const float *logits, float best)
 {
     typedef float four __attribute__((vector_size(16)));
     typedef int64_t two __attribute__((vector_size(16)));
+    four v[4];
+    memcpy(v, logits, sizeof v);
+    two above = (two)(v[0] > best) | (two)(v[1] > best) | (two)(v[2] > best) | (two)(v[3] > best);
+    return above[0] | above[1];
+}
+
+int sampler_best(const float *logits, int n)
+{
     float best = -INFINITY;
     int at = 0;
     for (int i = 0; i < n; i += 16) {
         int end = i + 16 < n ? i + 16 : n;
-        if (end - i == 16) {
-            four v[4];
-            memcpy(v, logits + i, sizeof v);
-            two better = (two)(v[0] > best) | (two)(v[1] > best) | (two)(v[2] > best) | (two)(v[3] > best);
-            if (!(better[0] | better[1])) continue;
-        }
+        if (end - i == 16 && !any_above(logits + i, best)) continue;
         for (int j = i; j < end; j++)
             if (logits[j] > best) {
                 best = logits[j];
@@ -315,13 +322,17 @@ static bool shape_masked(const float *logits, int vocab, const uint32_t *allowed
 {
     float best = -INFINITY;
     int at = -1;
-    for (int i = 0; i < (vocab + 31) / 32; i++)
-        for (uint32_t left = allowed[i]; left; left &= left - 1) {
-            int id = i * 32 + __builtin_ctz(left);
+    for (int i = 0; i < vocab; i += 32) {
+        uint32_t left = allowed[i / 32];
+        if (!left || (vocab - i >= 32 && !any_above(logits + i, best) && !any_above(logits + i + 16, best)))
+            continue;
+        for (; left; left &= left - 1) {
+            int id = i + __builtin_ctz(left);
             if (id >= vocab || !(logits[id] > best)) continue;
             best = logits[id];
             at = id;
         }
+    }
     return greedy(at, out);
 }
 
