@@ -4,6 +4,7 @@
 #include "tests/support.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -495,6 +496,35 @@ static void who_breaks_off_leaves_nothing(void **state)
     server_close(&s);
 }
 
+/* What a body says is found out aside: who asks meanwhile is answered first. */
+static void a_long_body_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    enum { BLOCK = 32768, WORDS = 1 << 20 };
+    struct server s;
+    struct buf body = {0}, request = {0}, reply = {0};
+    server_open(&s, (struct setting){0});
+    buf_str(&body, "{\"messages\": [{\"role\": \"user\", \"content\": \"");
+    for (int i = 0; i < WORDS; i++) buf_str(&body, "cat ");
+    buf_str(&body, "\"}]}");
+    write_request(&request, "POST /v1/messages/count_tokens", "", body.data, body.len);
+    int fd = dial(&s);
+    put(fd, request.data, request.len - 1);
+    /* each of these takes the server a round, and in each it reads a block of the body */
+    for (int i = 0; i < (int)(request.len / BLOCK) + 8; i++) expect(&s, 200, "GET /health", "", "", "ok");
+    put(fd, request.data + request.len - 1, 1);
+    for (int i = 0; i < 3; i++) expect(&s, 200, "GET /health", "", "", "ok");
+    assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 0), 0);
+    take(fd, SIZE_MAX, &reply);
+    close(fd);
+    assert_int_equal(status_of(&reply), 200);
+    assert_non_null(strstr(reply.data, "input_tokens"));
+    buf_free(&body);
+    buf_free(&request);
+    buf_free(&reply);
+    server_close(&s);
+}
+
 /* ---- many at once ------------------------------------------------------------------------------------------------------------- */
 
 enum { N_CLIENTS = 8, N_EACH = 5 };
@@ -581,6 +611,7 @@ int main(void)
         cmocka_unit_test(who_comes_too_many_is_told),
         cmocka_unit_test(streams_come_whole),
         cmocka_unit_test(who_breaks_off_leaves_nothing),
+        cmocka_unit_test(a_long_body_keeps_nobody_waiting),
         cmocka_unit_test(many_are_answered_alike),
         cmocka_unit_test(an_end_closes_all),
     };

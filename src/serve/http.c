@@ -1,8 +1,9 @@
 /* http.c - HTTP by libmicrohttpd: one thread that serves all connections.
  *
  * Owns a request's way from its headers to the last byte of the reply: checks first, then the body, then either an
- * answer at once or a job in the scheduler. A connection whose job has nothing to say is suspended and costs nothing;
- * the scheduler wakes it. Knows no API: routes.h does. */
+ * answer at once or a job in the scheduler. What a body says is read, rendered and tokenized at a desk (desk.h), so that
+ * a long one keeps nobody else waiting. A connection that is at the desk, or whose job has nothing to say, is suspended
+ * and costs nothing; desk or scheduler wake it. Knows no API: routes.h does. */
 #include "serve/http.h"
 
 #include <arpa/inet.h>
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/desk.h"
 #include "serve/listen.h"
 #include "serve/webpage.h"
 
@@ -23,13 +25,14 @@
 
 struct http {
     struct MHD_Daemon *daemon;
+    struct desk *desk;
     const struct site *site;
     struct http_options options;
     int port;
     size_t held; /* bytes of all visits; libmicrohttpd's thread alone */
 };
 
-/* One request. libmicrohttpd's thread alone. */
+/* One request: libmicrohttpd's thread's alone, but while it is at the desk. */
 struct visit {
     struct http *http;
     struct MHD_Connection *connection;
@@ -37,10 +40,16 @@ struct visit {
     char *method, *path;
     const struct route *route; /* NULL = none */
     struct buf body;
-    size_t held; /* bytes that its body and the JSON made of it may take */
-    int dropped; /* status that its body was given up with; 0 = it was not */
-    struct job *job;
-    bool stream; /* its reply is one of events */
+    size_t held;              /* bytes that its body and the JSON made of it may take */
+    int dropped;              /* status that its body was given up with; 0 = it was not */
+    struct desk_task task;    /* run NULL: it was not there */
+    bool prepared, refused;   /* all below is known */
+    struct alula_error error; /* if refused */
+    int retry;                /* seconds, if busy; 0 = never */
+    struct job *job;          /* NULL: the reply is out */
+    struct buf out;
+    bool stream; /* the job's reply is one of events */
+    struct job_client client;
     int status;
     uint64_t sent;
     double arrived_s;
@@ -139,19 +148,6 @@ static enum MHD_Result reply_by_job(struct visit *v)
     return queue(v, status, r);
 }
 
-static enum MHD_Result submit(struct visit *v, struct request *request)
-{
-    struct alula_error e;
-    struct job_client client = {
-        wait_for_job, wake_up, v,
-        MHD_get_connection_info(v->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd};
-    int retry;
-    v->stream = request->stream;
-    if (scheduler_submit(v->http->site->scheduler, request, v->id, &client, &v->job, &retry, &e))
-        return reply_by_job(v);
-    return e.code == ALULA_BUSY ? refuse_busy(v, retry, &e) : refuse(v, reply_status(e.code), &e);
-}
-
 /* ---- the body ---------------------------------------------------------------------------------------------------------- */
 
 static bool hold(struct visit *v, size_t bytes)
@@ -195,21 +191,24 @@ static enum MHD_Result refuse_dropped(struct visit *v, int status)
     return refuse_busy(v, 1, &e);
 }
 
+/* Room for what the body says, before it is read. No room: it is dropped. */
+static bool hold_json(struct visit *v, struct alula_error *e)
+{
+    if (!buf_check(&v->body, "the request", e)) return false;
+    size_t bytes = json_bytes(v->body.data ? v->body.data : "", v->body.len);
+    if (bytes > HTTP_HELD_MAX)
+        return err_set(e, ALULA_LIMIT,
+                       "the request holds so many values that %zu MB are needed for it, at most %zu may be",
+                       bytes >> 20, HTTP_HELD_MAX >> 20);
+    if (!hold(v, bytes - v->held)) v->dropped = 429;
+    return true;
+}
+
+/* ---- preparing: at the desk -------------------------------------------------------------------------------------------- */
+
 static json_t *read_body(struct visit *v, struct alula_error *e)
 {
     const char *text = v->body.data ? v->body.data : "";
-    if (!buf_check(&v->body, "the request", e)) return NULL;
-    size_t bytes = json_bytes(text, v->body.len);
-    if (bytes > HTTP_HELD_MAX) {
-        err_set(e, ALULA_LIMIT,
-                "the request holds so many values that %zu MB are needed for it, at most %zu may be",
-                bytes >> 20, HTTP_HELD_MAX >> 20);
-        return NULL;
-    }
-    if (!hold(v, bytes - v->held)) {
-        v->dropped = 429;
-        return NULL;
-    }
     json_t *body = json_parse(text, v->body.len, REQUEST_JSON_DEPTH, "the request", e);
     buf_free(&v->body);
     if (!body || json_is_object(body)) return body;
@@ -218,33 +217,68 @@ static json_t *read_body(struct visit *v, struct alula_error *e)
     return NULL;
 }
 
-/* ---- answering: the body is there -------------------------------------------------------------------------------------- */
-
-static enum MHD_Result answer_by_dialect(struct visit *v, json_t *body)
+static bool submit(struct visit *v, json_t *body, struct alula_error *e)
 {
-    struct alula_error e;
     struct request request;
     request_init(&request, v->route->dialect, &v->http->site->sampling);
     request.body = json_incref(body);
-    if (v->route->dialect->read(&request, body, &e)) return submit(v, &request);
-    request_free(&request);
-    return refuse(v, reply_status(e.code), &e);
+    if (!v->route->dialect->read(&request, body, e)) {
+        request_free(&request);
+        return false;
+    }
+    v->stream = request.stream;
+    return scheduler_submit(v->http->site->scheduler, &request, v->id, &v->client, &v->job, &v->retry, e);
 }
 
-static enum MHD_Result answer_at_once(struct visit *v, const json_t *body)
+static void prepare(struct visit *v)
+{
+    struct alula_error *e = &v->error;
+    json_t *body = NULL;
+    bool ok = strcmp(v->route->method, "POST") != 0 || (body = read_body(v, e));
+    if (ok && v->route->dialect)
+        ok = submit(v, body, e);
+    else if (ok)
+        ok = v->route->answer(v->http->site, v->path, body, &v->out, e) && buf_check(&v->out, "the reply", e);
+    json_decref(body);
+    v->refused = !ok;
+    v->prepared = true;
+}
+
+static void prepare_at_desk(void *arg)
+{
+    struct visit *v = arg;
+    if (!job_client_left(&v->client)) prepare(v);
+    MHD_resume_connection(v->connection);
+}
+
+/* Whatever a body is about takes its time. */
+static enum MHD_Result hand_over(struct visit *v)
 {
     struct alula_error e;
-    struct buf out = {0};
-    enum MHD_Result done;
-    if (v->route->answer(v->http->site, v->path, body, &out, &e) && buf_check(&out, "the reply", &e)) {
-        struct MHD_Response *r =
-            copied(v, out.data, out.len, v->route->type ? v->route->type : "application/json");
-        done = r ? queue(v, 200, r) : MHD_NO;
-    } else {
-        done = refuse(v, reply_status(e.code), &e);
-    }
-    buf_free(&out);
-    return done;
+    if (!hold_json(v, &e)) return refuse(v, reply_status(e.code), &e);
+    if (v->dropped) return refuse_dropped(v, v->dropped);
+    v->client = (struct job_client){
+        wait_for_job, wake_up, v,
+        MHD_get_connection_info(v->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd};
+    v->task = (struct desk_task){.run = prepare_at_desk, .arg = v};
+    MHD_suspend_connection(v->connection);
+    desk_take(v->http->desk, &v->task);
+    return MHD_YES;
+}
+
+/* ---- answering: all is known ----------------------------------------------------------------------------------------------- */
+
+static enum MHD_Result answer_by_error(struct visit *v)
+{
+    if (v->error.code == ALULA_BUSY) return refuse_busy(v, v->retry, &v->error);
+    return refuse(v, reply_status(v->error.code), &v->error);
+}
+
+static enum MHD_Result answer_at_once(struct visit *v)
+{
+    struct MHD_Response *r =
+        copied(v, v->out.data, v->out.len, v->route->type ? v->route->type : "application/json");
+    return r ? queue(v, 200, r) : MHD_NO;
 }
 
 static enum MHD_Result answer_by_page(struct visit *v, const struct page_file *file)
@@ -261,15 +295,13 @@ static enum MHD_Result answer_by_page(struct visit *v, const struct page_file *f
 
 static enum MHD_Result answer(struct visit *v)
 {
-    struct alula_error e;
-    json_t *body = NULL;
     if (!v->route) return answer_by_page(v, page_find(v->path));
-    if (!v->dropped && strcmp(v->route->method, "POST") == 0 && !(body = read_body(v, &e)) && !v->dropped)
-        return refuse(v, reply_status(e.code), &e);
     if (v->dropped) return refuse_dropped(v, v->dropped);
-    enum MHD_Result done = v->route->dialect ? answer_by_dialect(v, body) : answer_at_once(v, body);
-    json_decref(body);
-    return done;
+    if (!v->prepared && v->task.run) return MHD_NO; /* the client left */
+    if (!v->prepared && strcmp(v->route->method, "POST") == 0) return hand_over(v);
+    if (!v->prepared) prepare(v);
+    if (v->refused) return answer_by_error(v);
+    return v->job ? reply_by_job(v) : answer_at_once(v);
 }
 
 /* ---- checking: only the headers are there ---------------------------------------------------------------------------- */
@@ -331,6 +363,7 @@ static void visit_free(struct visit *v)
     if (!v) return;
     if (v->job) job_leave(v->job);
     let_go(v);
+    buf_free(&v->out);
     mem_free(v->method);
     mem_free(v->path);
     mem_free(v);
@@ -369,7 +402,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
         *size = 0;
         return MHD_YES;
     }
-    return v->job ? reply_by_job(v) : answer(v);
+    return answer(v);
 }
 
 static void client_address(struct MHD_Connection *c, char out[INET6_ADDRSTRLEN])
@@ -423,7 +456,8 @@ bool http_start(struct http **ret, const struct site *site, const struct http_op
     h->site = site;
     h->options = *options;
     int fd = listen_open(options->host, options->port, options->tries, &h->port, e);
-    if (fd < 0) {
+    if (fd < 0 || !desk_create(&h->desk, e)) {
+        if (fd >= 0) close(fd);
         mem_free(h);
         return false;
     }
@@ -435,6 +469,8 @@ bool http_start(struct http **ret, const struct site *site, const struct http_op
         (unsigned)(options->idle_s ? options->idle_s : HTTP_IDLE_S), MHD_OPTION_END);
     if (!h->daemon) {
         close(fd);
+        desk_close(h->desk);
+        desk_free(h->desk);
         mem_free(h);
         return err_set(e, ALULA_IO, "cannot start to serve HTTP");
     }
@@ -447,6 +483,8 @@ int http_port(const struct http *h) { return h->port; }
 void http_stop(struct http *h)
 {
     if (!h) return;
+    desk_close(h->desk); /* no connection may be suspended by then */
     MHD_stop_daemon(h->daemon);
+    desk_free(h->desk);
     mem_free(h);
 }

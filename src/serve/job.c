@@ -1,6 +1,7 @@
 /* job.c - a request in the scheduler's hands, and its client's view of it.
  *
  * Owns the bytes on their way to the client. Knows no socket beyond its number, and nothing of sessions. */
+#include <poll.h>
 #include <string.h>
 #include <time.h>
 
@@ -61,6 +62,12 @@ void job_publish(struct job *job, bool over)
 }
 
 /* ---- the client ------------------------------------------------------------------------------------------------------ */
+
+bool job_client_left(const struct job_client *client)
+{
+    struct pollfd p = {.fd = client->fd, .events = POLLRDHUP};
+    return client->fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
+}
 
 static void wait_for_more(struct job *job)
 {

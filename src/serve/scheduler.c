@@ -5,7 +5,6 @@
  * who fits, one pass of the model, hand out what came. */
 #include "serve/scheduler_internal.h"
 
-#include <poll.h>
 #include <string.h>
 #include <time.h>
 
@@ -21,14 +20,6 @@
 #define LOOK_MS     100               /* how often clients are looked after while nothing can be computed */
 
 /* ---- clients: gone, late, slow, waiting ------------------------------------------------------------------------------ */
-
-/* A client that only waits is not seen to leave by who serves it, so its socket is asked. */
-static bool hung_up(const struct job *job)
-{
-    struct pollfd p = {.fd = job->client.fd, .events = POLLRDHUP};
-    return job->client.fd >= 0 && poll(&p, 1, 0) == 1 &&
-           (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
-}
 
 static bool is_paused(const struct job *job)
 {
@@ -84,7 +75,7 @@ static void look_after_clients(struct scheduler *s)
     for (int i = s->n_jobs - 1; i >= 0; i--) {
         struct job *job = s->jobs[i];
         double age = clock_s() - job->arrived_s;
-        if (job->left || hung_up(job)) {
+        if (job->left || job_client_left(&job->client)) {
             s->stats.cancelled++;
             fail(job, 499, ALULA_CANCELLED, "the client left");
         } else if (s->stopping) {

@@ -71,6 +71,8 @@ struct job_client {
     void *arg;
     int fd; /* the client's socket, watched for hang-up until job_leave; -1 = none */
 };
+/* A client that only waits is not seen to leave by who serves it, so its socket is asked. */
+bool job_client_left(const struct job_client *client);
 
 /* Takes over a request that its dialect has read (r is empty afterwards, on failure too). Renders and tokenizes on
  * the caller's thread. Errors: what prompt_make and alula_grammar_create say; LIMIT (more than the context holds, with

@@ -28,7 +28,7 @@ struct mask_cursor {
     uint64_t generation;
     size_t first, n; /* places held are those after so many tokens */
     struct {
-        int32_t id, place; /* the i-th token, and the place behind it */
+        int32_t id, place;      /* the i-th token, and the place behind it */
     } at[MASK_CURSOR_BACK + 1]; /* [i % 16] */
 };
 
