@@ -2,6 +2,7 @@
  * life, the picture, and real short measurements: of a head that works, of one that is noise and of one made slow. No figure
  * of speed is asserted. */
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,7 +71,7 @@ static void load_is_read_and_judged(void **arg)
     assert_false(load_is_busy(6, 2, 8)); /* there is room for all */
     assert_true(load_is_busy(7, 2, 8));
     assert_true(load_is_busy(1, 4, 2)); /* more threads than CPUs: no negative room */
-    assert_true(load_others() >= 0);
+    assert_true(load_others() >= 0 && load_now() >= 0);
 }
 
 /* ---- verdict ------------------------------------------------------------------------------------------- */
@@ -704,6 +705,50 @@ static void a_head_of_noise(void **arg)
     for (int i = 1; i < 3; i++) assert_true(r.rows[i].exact_match && r.ruling.collapsed[i]);
 }
 
+enum { SPINNERS_MAX = 256 };
+
+struct crowd {
+    pthread_t threads[SPINNERS_MAX];
+    int n;
+    _Atomic bool over;
+};
+
+static void *spin(void *arg)
+{
+    struct crowd *c = arg;
+    while (!c->over) continue;
+    return NULL;
+}
+
+static bool crowd_in(void *arg, enum tune_stage stage, int done, int total)
+{
+    struct crowd *c = arg;
+    (void)done, (void)total;
+    while (stage == TUNE_MEASURING && c->n < SPINNERS_MAX && c->n < load_machine_cpus() + 2)
+        assert_int_equal(pthread_create(&c->threads[c->n++], NULL, spin, c), 0);
+    return true;
+}
+
+/* A machine that was at rest before and gets busy while tune measures. */
+static void others_come_meanwhile(void **arg)
+{
+    (void)arg;
+    struct alula_error e;
+    struct alula_engine *g;
+    struct tune_result r;
+    struct crowd c = {.n = 0};
+    struct tune_options o = quick;
+    o.depths = 1, o.max_tokens = 8;
+    o.progress = crowd_in;
+    o.arg = &c;
+    open_with(&g, "models/tiny-donor");
+    assert_ok(tune_run(g, &o, &r, &e), e);
+    c.over = true;
+    for (int i = 0; i < c.n; i++) pthread_join(c.threads[i], NULL);
+    alula_engine_close(g);
+    assert_true(r.busy && r.others >= 1);
+}
+
 static bool stop_at_the_third(void *arg, enum tune_stage stage, int done, int total)
 {
     (void)arg;
@@ -761,6 +806,7 @@ int main(void)
         cmocka_unit_test(parts_of_the_vocabulary),
         cmocka_unit_test(a_slow_head),
         cmocka_unit_test(a_head_of_noise),
+        cmocka_unit_test(others_come_meanwhile),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

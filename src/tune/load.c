@@ -19,22 +19,25 @@ bool load_parse(const char *text, int *ret)
     return true;
 }
 
-double load_others(void)
+int load_now(void)
 {
     struct buf text;
     struct alula_error e;
-    double sum = 0;
-    int n = 0;
+    int running = 0;
     buf_init(&text, 4096);
+    bool ok = file_read("/proc/loadavg", 4096, &text, &e) && load_parse(text.data, &running);
+    buf_free(&text);
+    return ok && running > 1 ? running - 1 : 0; /* one of them is this thread */
+}
+
+double load_others(void)
+{
+    double sum = 0;
     for (int i = 0; i < LOOKS; i++) {
-        int running;
-        if (!file_read("/proc/loadavg", 4096, &text, &e) || !load_parse(text.data, &running)) break;
-        sum += running > 1 ? running - 1 : 0; /* one of them is this thread */
-        n++;
+        sum += load_now();
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
     }
-    buf_free(&text);
-    return n ? sum / n : 0;
+    return sum / LOOKS;
 }
 
 /* Half a task is the housekeeping of any machine. */

@@ -44,6 +44,7 @@ struct trial {
     double *rates;   /* [n_ways][TUNE_N_PROMPTS][rounds], tokens per second */
     double *ratios;  /* [TUNE_N_PROMPTS][rounds] */
     int done, total;
+    int64_t others; /* tasks of others, summed over the answers that are done */
 };
 
 static bool tell(const struct trial *b, enum tune_stage stage, int done, int total, struct alula_error *e)
@@ -140,6 +141,7 @@ static bool measure(struct trial *b, int round, int prompt, int way, struct alul
                 e))
         return false;
     b->done++;
+    b->others += load_now();
     add_stats(row, &stats);
     row->exact_match &= same_text(b, prompt, row->depth, n);
     b->rates[(way * TUNE_N_PROMPTS + prompt) * r->settings.rounds + round] =
@@ -235,21 +237,27 @@ static bool measure_depths(struct trial *b, struct alula_error *e)
 
 /* ---- is the machine ours? ------------------------------------------------------------------------------ */
 
+static bool is_quiet(struct tune_result *r, double others, struct alula_error *e)
+{
+    int cpus = load_machine_cpus(), threads = r->settings.n_threads;
+    r->others = others > r->others ? others : r->others;
+    if (!load_is_busy(others, threads, cpus)) return true;
+    r->busy = true;
+    return r->settings.force ||
+           err_set(e, ALULA_BUSY,
+                   "the machine is busy: beside this program %.1f tasks want its %d CPUs, and %d threads are "
+                   "to be measured; try again later, or measure all the same with --force",
+                   others, cpus, threads);
+}
+
 static bool wait_for_quiet(struct trial *b, struct alula_error *e)
 {
     struct tune_result *r = b->out;
-    int cpus = load_machine_cpus(), threads = r->settings.n_threads;
     for (int waited = 0;; waited++) {
-        r->others = load_others();
-        r->busy = load_is_busy(r->others, threads, cpus);
-        if (!r->busy || r->settings.force) return true;
-        if (waited == WAIT_MAX_S)
-            return err_set(
-                e, ALULA_BUSY,
-                "the machine is busy: beside this program %.1f tasks want its %d CPUs, and %d threads are to "
-                "be measured; try again later, or measure all the same with --force",
-                r->others, cpus, threads);
-        if (!tell(b, TUNE_WAITING, waited, WAIT_MAX_S, e)) return false;
+        r->others = 0;
+        r->busy = false;
+        if (is_quiet(r, load_others(), e)) return true;
+        if (waited == WAIT_MAX_S || !tell(b, TUNE_WAITING, waited, WAIT_MAX_S, e)) return false;
         nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
     }
 }
@@ -325,7 +333,8 @@ bool tune_run(const struct alula_engine *engine, const struct tune_options *o, s
     struct trial b = {.engine = engine, .out = &r, .total = n_ways * TUNE_N_PROMPTS * o->rounds};
     if (!r.settings.n_threads) r.settings.n_threads = pool_cpu_count();
     bool ok = allocate(&b, e) && read_prompts(&b, e) && wait_for_quiet(&b, e) && warm_up(&b, e) &&
-              choose_vocabulary(&b, e) && measure_depths(&b, e) && check_noise(&r, e);
+              choose_vocabulary(&b, e) && measure_depths(&b, e) &&
+              is_quiet(&r, (double)b.others / b.done, e) && check_noise(&r, e);
     if (ok) {
         tune_judge(r.rows, r.n_rows, &r.ruling);
         *ret = r;

@@ -47,7 +47,7 @@ struct tune_result {
     struct tune_row rows[TUNE_ROWS_MAX];
     int n_rows;
     struct tune_ruling ruling;
-    double others; /* tasks of others that ran before it began */
+    double others; /* tasks of others that ran before it began, or meanwhile if more, on average */
     double noise;  /* estimate_spread of plain decoding, median over prompts */
     bool busy;     /* others or noise are too much; only with force */
 };
