@@ -321,6 +321,7 @@ static void the_draft_vocabulary_is_recorded(void **arg)
         struct tune_result r = made_result(0);
         r.settings.n_trimmed = 1;
         r.settings.trim_sizes[0] = 512;
+        r.settings.trim_bits = 4;
         r.n_trims = 2;
         r.trim = trim;
         for (int i = 0; i < 2; i++) {
@@ -334,6 +335,7 @@ static void the_draft_vocabulary_is_recorded(void **arg)
         json_decref(payload);
         assert_true(find(state, &k, &found));
         assert_int_equal(found.draft_vocab, trim ? 512 : 0);
+        assert_int_equal(found.draft_bits, trim ? 4 : 0);
         assert_true(!trim ||
                     (found.coverage == 0.8 && found.acceptance == 0.6 && found.acceptance_whole == 0.7));
     }
@@ -598,25 +600,27 @@ static void parts_of_the_vocabulary(void **arg)
     struct tune_result r;
     struct tune_options o = quick;
     open_with(&g, "models/tiny-donor");
-    o.n_trimmed = tune_trim_sizes(g, o.trim_sizes);
-    assert_int_equal(o.n_trimmed, 2); /* the LM head of a small model is much of its head's step */
-    assert_true(o.trim_sizes[0] == 512 && o.trim_sizes[1] == 256);
-    for (int i = 0; i < 2; i++) {
-        struct alula_engine_options eo = {.mtp = "models/tiny-donor", .draft_vocab = o.trim_sizes[i]};
+    o.n_trimmed = tune_trim_sizes(g, o.trim_sizes, &o.trim_bits);
+    assert_int_equal(o.n_trimmed, 3); /* the LM head of a small model is much of its head's step */
+    assert_true(o.trim_sizes[0] == 2048 && o.trim_sizes[1] == 512 && o.trim_sizes[2] == 256);
+    assert_int_equal(o.trim_bits, 4); /* it is stored as bf16 */
+    for (int i = 0; i < 3; i++) {
+        struct alula_engine_options eo = {
+            .mtp = "models/tiny-donor", .draft_vocab = o.trim_sizes[i], .draft_bits = o.trim_bits};
         assert_ok(alula_engine_open(&part[i], "models/tiny-trunk", &eo, &e), e);
         o.trimmed[i] = part[i];
     }
     assert_ok(tune_run(g, &o, &r, &e), e);
-    assert_int_equal(r.n_trims, 3);
-    for (int i = 0; i < 3; i++) {
+    assert_int_equal(r.n_trims, 4);
+    for (int i = 0; i < 4; i++) {
         assert_true(r.trims[i].exact_match && r.trims[i].depth == TUNE_TRIM_DEPTH);
         assert_int_equal(r.trims[i].tokens, 4 * 3 * 24);
-        assert_true(!i || r.trims[i].covered < r.trims[i - 1].covered);
+        assert_true(i < 2 || r.trims[i].covered < r.trims[i - 1].covered);
     }
-    assert_int_equal(r.trims[0].covered, r.trims[0].tokens);
+    for (int i = 0; i < 2; i++) assert_int_equal(r.trims[i].covered, r.trims[i].tokens);
     assert_true(!r.trim || r.trims[r.trim].multiplier.low > 1);
     for (int i = 0; i < r.n_rows; i++) assert_true(r.rows[i].exact_match);
-    for (int i = 0; i < 2; i++) alula_engine_close(part[i]);
+    for (int i = 0; i < 3; i++) alula_engine_close(part[i]);
     alula_engine_close(g);
 }
 

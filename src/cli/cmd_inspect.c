@@ -76,12 +76,14 @@ static void show_tuned(const struct inspection *i, struct buf *out)
     } else if (t.depth) {
         page_line(out, "tuned", TERM_PLAIN, "depth %d, %.2f times plain decoding here (%s)", t.depth,
                   t.multiplier, t.saved_at);
+        char bits[32] = "";
+        if (t.draft_bits) snprintf(bits, sizeof bits, ", packed with %d bits", t.draft_bits);
         if (t.draft_vocab)
             page_line(out, "", TERM_PLAIN,
-                      "drafts come from %d ids%s: %.1f %% of tokens; %.0f %% of first drafts kept, %.0f %% "
+                      "drafts come from %d ids%s%s: %.1f %% of tokens; %.0f %% of first drafts kept, %.0f %% "
                       "with all",
-                      t.draft_vocab, t.draft_ids ? " of a text" : "", 100 * t.coverage, 100 * t.acceptance,
-                      100 * t.acceptance_whole);
+                      t.draft_vocab, t.draft_ids ? " of a text" : "", bits, 100 * t.coverage,
+                      100 * t.acceptance, 100 * t.acceptance_whole);
         tune_record_free(&t);
     } else {
         page_line(out, "tuned", TERM_PLAIN, "plain decoding is the fastest here: %s (%s)",

@@ -87,7 +87,10 @@ static const char text_help[] =
     "does not win.\n\n"
     "If the LM head is much of what a draft costs, drafts from the most frequent quarter and eighth of the "
     "vocabulary are measured first, with --draft-text the ids of your own text too, and one of them is used "
-    "if it is faster by more than noise; the text stays the same.\n\n"
+    "if "
+    "it is faster by more than noise; the text stays the same. If the LM head has more than 4 bits, drafts "
+    "take "
+    "it packed with 4, and the whole vocabulary so packed is measured as well.\n\n"
     "The verdict is remembered for this artifact, processor, number of threads and build. If no depth paid, "
     "'run' decodes plainly unless told otherwise.\n\n"
     "If other programs want the CPUs it waits a little, then gives up.";
@@ -119,11 +122,13 @@ static void show_trims(const struct tune_result *r, struct buf *out)
 {
     for (int i = 0; i < r->n_trims; i++) {
         const struct tune_row *row = &r->trims[i];
-        char label[32] = "all ids";
+        char label[48] = "all ids";
+        int bits = r->settings.trim_bits, n = 0;
         if (i)
-            snprintf(label, sizeof label, "%d %s", tune_trim_ids(r, i),
-                     tune_trim_list(r, i) ? "of text" : "ids");
-        buf_fmt(out, "  %-13s %6.1f tok/s", label, row->tok_s.mid);
+            n = snprintf(label, sizeof label, "%d %s", tune_trim_ids(r, i),
+                         tune_trim_list(r, i) ? "of text" : "ids");
+        if (i && bits) snprintf(label + n, sizeof label - (size_t)n, ", %d bits", bits);
+        buf_fmt(out, "  %-*s %6.1f tok/s", bits ? 21 : 13, label, row->tok_s.mid);
         if (i)
             buf_fmt(out, "   %.2fx (%.2f to %.2f)   cover %.1f%%  ", row->multiplier.mid, row->multiplier.low,
                     row->multiplier.high, 100 * (double)row->covered / (double)row->tokens);
@@ -221,9 +226,9 @@ static bool watch(void *arg, enum tune_stage stage, int done, int total)
 static bool open_trimmed(struct tune_options *to, struct alula_engine **trimmed,
                          const struct alula_engine *engine, const char *dir, struct alula_error *e)
 {
-    int n = tune_trim_sizes(engine, to->trim_sizes);
+    int n = tune_trim_sizes(engine, to->trim_sizes, &to->trim_bits);
     for (int i = 0; i < n; i++) {
-        struct alula_engine_options eo = {.draft_vocab = to->trim_sizes[i]};
+        struct alula_engine_options eo = {.draft_vocab = to->trim_sizes[i], .draft_bits = to->trim_bits};
         if (!alula_engine_open(&trimmed[i], dir, &eo, e)) return false;
         to->trimmed[to->n_trimmed++] = trimmed[i];
     }
@@ -251,7 +256,8 @@ static bool open_counted(struct tune_options *to, struct alula_engine **trimmed,
     alula_free(tokens);
     buf_free(&text);
     if (!ok) return false;
-    struct alula_engine_options eo = {.draft_ids = *ids, .n_draft_ids = to->trim_sizes[i]};
+    struct alula_engine_options eo = {
+        .draft_ids = *ids, .n_draft_ids = to->trim_sizes[i], .draft_bits = to->trim_bits};
     if (!alula_engine_open(&trimmed[i], dir, &eo, e)) return false;
     to->trimmed[i] = trimmed[i];
     to->trim_ids[i] = *ids;

@@ -59,5 +59,6 @@ int userstate_heed(struct alula_engine_options *eo, const char *given, const cha
     eo->draft_ids = t.draft_ids;
     eo->n_draft_ids = t.draft_ids ? t.draft_vocab : 0;
     eo->draft_vocab = t.draft_ids ? 0 : t.draft_vocab;
+    eo->draft_bits = t.draft_bits;
     return ALULA_DEPTH_AUTO;
 }

@@ -159,10 +159,13 @@ static bool read_ids(const json_t *list, int n, int32_t **ret, struct alula_erro
 
 static bool read_trim(const json_t *trim, struct tune_record *ret, struct alula_error *e)
 {
-    int64_t ids;
+    int64_t ids, bits;
     if (!json_is_object(trim)) return true; /* none was tried */
-    if (!json_get_int(trim, "ids", 0, CONFIG_VOCAB_MAX, &ids, "draft_vocab", e)) return false;
+    if (!json_get_int(trim, "ids", 0, CONFIG_VOCAB_MAX, &ids, "draft_vocab", e) ||
+        !json_get_int_or(trim, "bits", 0, 8, 0, &bits, "draft_vocab", e))
+        return false;
     ret->draft_vocab = (int)ids;
+    ret->draft_bits = (int)bits;
     return !ids || (read_ids(json_object_get(trim, "list"), (int)ids, &ret->draft_ids, e) &&
                     json_get_real(trim, "coverage", 0, 1, &ret->coverage, "draft_vocab", e) &&
                     json_get_real(trim, "acceptance", 0, 1, &ret->acceptance, "draft_vocab", e) &&

@@ -25,6 +25,7 @@ struct tune_record {
     int depth;          /* of the winner; 0 if there is none */
     double multiplier;  /* of the winner; 0 */
     int draft_vocab;    /* ids that drafts should come from, for alula_engine_options; 0 = all */
+    int draft_bits;     /* what those are packed with; 0 = as stored */
     int32_t *draft_ids; /* [draft_vocab] these, counted in a text; NULL = the first ones */
     double coverage, acceptance,
         acceptance_whole; /* with those, share of tokens that are among them and of first drafts

@@ -18,6 +18,7 @@
 #include "tune/prompts.h"
 
 enum { WAIT_MAX_S = 10 };
+enum { TRIM_BITS = 4, TRIM_GROUP = 64 };
 #define TRIM_WORTH 0.15 /* of what a step of the head reads: less is not worth a trimmed LM head in memory */
 
 struct ids {
@@ -276,16 +277,22 @@ static bool check_noise(struct tune_result *r, struct alula_error *e)
 
 /* ---- all of it ----------------------------------------------------------------------------------------- */
 
-int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX])
+int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX], int *ret_bits)
 {
     const struct weights *w = engine->weights;
-    int vocab = w->config->vocab;
+    const struct matrix *head = &w->lm_head;
+    int vocab = w->config->vocab, n = 0;
+    *ret_bits = 0;
     if (!engine->has_mtp) return 0;
     double whole = bench_draft_bytes(w, vocab), part = bench_draft_bytes(w, vocab / 4);
     if (part > (1 - TRIM_WORTH) * whole) return 0;
-    sizes[0] = vocab / 4;
-    sizes[1] = vocab / 8;
-    return 2;
+    if ((!head->bits || head->bits > TRIM_BITS) && head->cols % TRIM_GROUP == 0) {
+        *ret_bits = TRIM_BITS;
+        sizes[n++] = vocab;
+    }
+    sizes[n++] = vocab / 4;
+    sizes[n++] = vocab / 8;
+    return n;
 }
 
 static bool check_options(const struct alula_engine *engine, const struct tune_options *o,

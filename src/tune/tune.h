@@ -10,13 +10,14 @@
 #define TUNE_NOISE_MAX  0.05
 #define TUNE_ROUNDS_MIN 3
 
-#define TUNE_TRIMS_MAX 3 /* two by merge rank, one by a text */
+#define TUNE_TRIMS_MAX 4 /* the whole in fewer bits, two by merge rank, one by a text */
 /* Depth at which the vocabularies that drafts may come from are compared. */
 #define TUNE_TRIM_DEPTH 2
 
 /* Numbers of ids, merged first and so common ones, that drafting from might pay; none (0) if the LM head is too small
- * a share of a step of the head to be worth trimming. For alula_engine_options.draft_vocab. */
-int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX]);
+ * a share of a step of the head to be worth trimming. For alula_engine_options.draft_vocab. *ret_bits: what to pack
+ * them with, for .draft_bits: 4 if the LM head has more, and then the whole vocabulary is one of the sizes; else 0. */
+int tune_trim_sizes(const struct alula_engine *engine, int sizes[TUNE_TRIMS_MAX], int *ret_bits);
 
 enum tune_stage { TUNE_WAITING, TUNE_WARMING, TUNE_MEASURING };
 
@@ -30,7 +31,7 @@ struct tune_options {
         *trimmed[TUNE_TRIMS_MAX];            /* [n_trimmed] the same model with a draft vocabulary */
     int trim_sizes[TUNE_TRIMS_MAX];          /* what they were opened with */
     const int32_t *trim_ids[TUNE_TRIMS_MAX]; /* [trim_sizes] a text's; NULL = the first ids */
-    int n_trimmed;
+    int n_trimmed, trim_bits;                /* trim_bits: what all of them were opened with */
     /* May be NULL. Answers done of answers in all; false ends with CANCELLED. WAITING: seconds waited of the
      * most. */
     bool (*progress)(void *arg, enum tune_stage stage, int done, int total);

@@ -127,14 +127,16 @@ static json_t *trims_json(const struct tune_result *r)
     json_t *list = json_array();
     for (int i = 0; i < r->n_trims; i++) {
         const struct tune_row *row = &r->trims[i];
-        json_array_append_new(
-            list, json_pack("{s:i, s:b, s:f, s:f, s:o, s:f, s:o, s:b}", "ids", tune_trim_ids(r, i), "of_text",
-                            tune_trim_list(r, i) != NULL, "tok_s", row->tok_s.mid, "multiplier_vs_whole",
-                            row->multiplier.mid, "multiplier_vs_whole_interval", interval(row->multiplier),
-                            "coverage", coverage(row), "acceptance_by_depth", acceptance(row, 1),
-                            "exact_match", row->exact_match));
+        json_array_append_new(list, json_pack("{s:i, s:i, s:b, s:f, s:f, s:o, s:f, s:o, s:b}", "ids",
+                                              tune_trim_ids(r, i), "bits", i ? r->settings.trim_bits : 0,
+                                              "of_text", tune_trim_list(r, i) != NULL, "tok_s",
+                                              row->tok_s.mid, "multiplier_vs_whole", row->multiplier.mid,
+                                              "multiplier_vs_whole_interval", interval(row->multiplier),
+                                              "coverage", coverage(row), "acceptance_by_depth",
+                                              acceptance(row, 1), "exact_match", row->exact_match));
     }
-    return json_pack("{s:i, s:o, s:f, s:f, s:f, s:i, s:o}", "ids", tune_trim_ids(r, r->trim), "list",
+    return json_pack("{s:i, s:i, s:o, s:f, s:f, s:f, s:i, s:o}", "ids", tune_trim_ids(r, r->trim), "bits",
+                     r->trim ? r->settings.trim_bits : 0, "list",
                      id_list(tune_trim_list(r, r->trim), tune_trim_ids(r, r->trim)), "coverage",
                      coverage(chosen), "acceptance", tune_acceptance(chosen, 0), "acceptance_whole",
                      tune_acceptance(&r->trims[0], 0), "depth", TUNE_TRIM_DEPTH, "candidates", list);
