@@ -14,6 +14,7 @@ struct world {
     double confidence[2]; /* what the head says of itself there */
     int good, bad;        /* lengths of the stretches of places of either kind */
     bool hiccups;         /* one measurement in twelve is ten times too long */
+    double cold;          /* so much longer takes the first step of all */
 };
 
 static double noise(uint64_t *n) { return rng_uniform(rng_place(3, (*n)++), RNG_DRAFT); }
@@ -36,6 +37,7 @@ struct table {
     int n, place[4];
     bool right[4][ALULA_DEPTH_MAX];
     uint64_t draws;
+    bool warm; /* there was a step */
 };
 
 static void table_set(struct table *t, const struct world *w, int n, int depth)
@@ -60,7 +62,8 @@ static double rows_cost(const struct world *w, int n)
 static double play_step(struct table *t, int n)
 {
     const struct world *w = t->w[0];
-    double cost = w->step * (1 + 0.1 * (n - 1));
+    double cost = w->step * (1 + 0.1 * (n - 1)) + (t->warm ? 0 : w->cold);
+    t->warm = true;
     for (int i = 0; i < t->n; i++) {
         struct depth_policy *p = t->policies[i];
         int d = p->n, kind = kind_of(t->w[i], t->place[i] + d);
@@ -209,6 +212,19 @@ static void test_confidence_is_used(void **state)
     expect("honest", mixed(0.95, 0.95, 0.05, 0.1, 3, 2), 1.25, 1.1);
 }
 
+/* The first step of a process finds cold caches. That it took long keeps nobody from a second. */
+static void test_cold_first_step(void **state)
+{
+    (void)state;
+    for (int n = 24; n <= 64; n += 8) {
+        double plain, best;
+        struct world w = even(0.9, 0.8);
+        w.cold = 0.5;
+        compare(&w, n, &plain, &best);
+        if (plain < 1.1) fail_msg("%d tokens: %.3f of plain decoding, expected 1.1", n, plain);
+    }
+}
+
 /* A fixed depth asks no questions, but drafts no more than can be used. */
 static void test_fixed_depth(void **state)
 {
@@ -297,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_never_far_below_plain),
         cmocka_unit_test(test_near_the_best_depth),
         cmocka_unit_test(test_confidence_is_used),
+        cmocka_unit_test(test_cold_first_step),
         cmocka_unit_test(test_fixed_depth),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_joining),

@@ -14,7 +14,7 @@
 #define PLAIN_FIRST 3     /* plain cycles before the first draft: behind a prompt caches are cold */
 #define PLAIN_AGE   40    /* cycles after which one is plain, lest the comparison grows old */
 #define LOSS_SHARE  0.005 /* of the time may be lost to plain decoding, all told, */
-#define LOSS_START  0.72   /* and so many plain cycles */
+#define LOSS_START  0.72  /* and so many plain cycles */
 
 void depth_init(struct depth_policy *p, int depth)
 {
@@ -90,14 +90,22 @@ static double rest_cost(const struct depth_group *g, int n)
     return cost;
 }
 
+/* A step that was measured but once found cold caches and pages that nobody had touched: not dearer than one that was
+ * not measured, so that there is a second. */
+static double step_cost(const struct depth_group *g, const struct depth_cost *c)
+{
+    double guess = GUESSED_SHARE * rest_cost(g, 1);
+    return c->n == 1 && guess < c->typical ? guess : c->typical;
+}
+
 /* Seconds of step d of n sequences, as of the nearest number measured. */
 static double draft_cost(const struct depth_group *g, int d, int n)
 {
     for (int kind = 0; kind < 2; kind++) {
         const struct depth_cost *c = g->draft[kind ? d == 0 : d > 0];
         for (int off = 0; off < n || n + off <= g->most_joined; off++) {
-            if (off < n && c[n - off].n) return c[n - off].typical;
-            if (n + off <= g->most_joined && c[n + off].n) return c[n + off].typical;
+            if (off < n && c[n - off].n) return step_cost(g, &c[n - off]);
+            if (n + off <= g->most_joined && c[n + off].n) return step_cost(g, &c[n + off]);
         }
     }
     return GUESSED_SHARE * rest_cost(g, 1);
