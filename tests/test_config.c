@@ -73,7 +73,6 @@ static void test_values(void **state)
     assert_int_equal(c.moe_inter, 64);
     assert_int_equal(c.shared_inter, 64);
     assert_int_equal(c.dense_inter, 0);
-    assert_int_equal(c.mtp_layers, 1);
     assert_int_equal(c.cast, DT_BF16);
     assert_int_equal(c.n_stop_ids, 2);
     assert_int_equal(c.stop_ids[0], 505);

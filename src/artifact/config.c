@@ -352,7 +352,7 @@ static bool read_stop_ids(struct config *c, const struct source *s, const json_t
 static bool read_all(struct config *c, const struct source *s, const json_t *generation,
                      struct alula_error *e)
 {
-    int64_t mtp_layers;
+    int64_t ignored; /* layers of the head that are declared say nothing about what is there */
     if (!read_names(c, s, e) || !check_features(s, e) ||
         !get_int(s, "num_hidden_layers", CONFIG_LAYERS_MAX, &c->n_layers, e) ||
         !get_int(s, "hidden_size", CONFIG_WIDTH_MAX, &c->hidden, e) ||
@@ -366,9 +366,7 @@ static bool read_all(struct config *c, const struct source *s, const json_t *gen
         return false;
     const char *key = json_object_get(s->text, "mtp_num_hidden_layers") ? "mtp_num_hidden_layers"
                                                                         : "num_nextn_predict_layers";
-    if (!json_get_int_or(s->text, key, 0, 64, 0, &mtp_layers, s->text_what, e)) return false;
-    c->mtp_layers = (int)mtp_layers;
-    return true;
+    return json_get_int_or(s->text, key, 0, 64, 0, &ignored, s->text_what, e);
 }
 
 bool config_read(struct config *ret, const json_t *root, const json_t *generation, const char *what,

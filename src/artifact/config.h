@@ -41,7 +41,6 @@ struct config {
     /* MLP */
     int n_experts, experts_per_tok, moe_inter, shared_inter; /* 0 when no layer has experts */
     int dense_inter;                                         /* 0 when no layer is dense */
-    int mtp_layers;                                          /* declared; says nothing about what is there */
     enum dtype cast; /* type that a conversion casts to: top-level torch_dtype (or dtype), else text_config's;
                         default BF16 */
     int32_t stop_ids[STOP_IDS_MAX]; /* generation_config.json's eos_token_id wins over config.json's */

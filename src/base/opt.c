@@ -93,7 +93,7 @@ bool opt_find(const struct opt_program *program, int argc, char **argv, const st
             words = match;
             found = *c;
         }
-        if (!(*c)->hidden) consider(argv[1], name, &best, &near);
+        consider(argv[1], name, &best, &near);
     }
     if (!found && best)
         return err_set(e, ALULA_USAGE, "'%s' is no command; did you mean '%s'?", argv[1], best);

@@ -57,7 +57,6 @@ struct opt_command {
     int args_min, args_max;
     const struct opt *options; /* NULL = only the shared ones */
     const struct opt_example *examples;
-    bool hidden; /* left out of lists, man page and completion */
 };
 
 struct opt_program {

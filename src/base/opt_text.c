@@ -148,9 +148,9 @@ void opt_help_program(const struct opt_program *program, int width, struct buf *
     }
     buf_str(out, "\nCommands:\n");
     for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden && strlen((*c)->name) > longest) longest = strlen((*c)->name);
+        if (strlen((*c)->name) > longest) longest = strlen((*c)->name);
     for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden) entry(out, (*c)->name, (*c)->summary, INDENT + longest + 2, w);
+        entry(out, (*c)->name, (*c)->summary, INDENT + longest + 2, w);
     examples(out, program->examples, w);
     buf_fmt(out, "\n'%s COMMAND --help' tells more about a command.\n", program->name);
 }
@@ -258,8 +258,7 @@ void opt_man(const struct opt_program *program, struct buf *out)
         buf_byte(out, '\n');
     }
     buf_str(out, ".SH COMMANDS\n");
-    for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden) roff_command(out, program, *c);
+    for (const struct opt_command *const *c = program->commands; *c; c++) roff_command(out, program, *c);
     buf_str(out, ".SH \"OPTIONS OF EVERY COMMAND\"\n");
     roff_options(out, opt_shared_table);
     if (program->examples && program->examples->command) {
@@ -303,7 +302,7 @@ static void second_words(struct buf *out, const struct opt_program *program)
 {
     for (const struct opt_command *const *c = program->commands; *c; c++) {
         const char *name = (*c)->name, *blank = strchr(name, ' ');
-        if ((*c)->hidden || !blank) continue;
+        if (!blank) continue;
         buf_fmt(out, "    if [ \"$cmd\" = '%.*s' ] && [ \"$COMP_CWORD\" -eq 2 ]; then more=\"$more%s\"; fi\n",
                 (int)(blank - name), name, blank);
         buf_fmt(out, "    if [ \"$cmd ${COMP_WORDS[2]}\" = '%s' ]; then cmd='%s'; fi\n", name, name);
@@ -319,18 +318,16 @@ void opt_completion(const struct opt_program *program, struct buf *out)
             "    local options='' more=''\n    COMPREPLY=()\n"
             "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '--help --version");
     for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden && !strchr((*c)->name, ' ')) buf_fmt(out, " %s", (*c)->name);
+        if (!strchr((*c)->name, ' ')) buf_fmt(out, " %s", (*c)->name);
     buf_str(out, "' -- \"$cur\"))\n        return\n    fi\n");
     second_words(out, program);
     buf_str(out, "    case \"$cmd $prev\" in\n");
-    for (const struct opt_command *const *c = program->commands; *c; c++)
-        if (!(*c)->hidden) {
-            value_cases(out, (*c)->name, (*c)->options);
-            value_cases(out, (*c)->name, opt_shared_table);
-        }
+    for (const struct opt_command *const *c = program->commands; *c; c++) {
+        value_cases(out, (*c)->name, (*c)->options);
+        value_cases(out, (*c)->name, opt_shared_table);
+    }
     buf_str(out, "    esac\n    case \"$cmd\" in\n");
     for (const struct opt_command *const *c = program->commands; *c; c++) {
-        if ((*c)->hidden) continue;
         buf_fmt(out, "    '%s') options='", (*c)->name);
         option_words(out, (*c)->options);
         option_words(out, opt_shared_table);

@@ -56,7 +56,6 @@ void synth_shape(struct config *ret, enum synth_shape shape, int n_layers)
         .experts_per_tok = 8,
         .moe_inter = large ? 1024 : 512,
         .shared_inter = large ? 1024 : 512,
-        .mtp_layers = 1,
         .cast = DT_BF16,
     };
 }
