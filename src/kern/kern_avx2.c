@@ -149,7 +149,7 @@ struct scales {
 static void turn_scales(const struct matrix *w, const void *data, uint32_t row, uint32_t g, uint32_t n,
                         __m256 *out)
 {
-    const size_t size = dtype_size(w->scale_type), stride = (size_t)(w->cols / w->group) * size;
+    const size_t size = value_size(w->scale_type), stride = (size_t)(w->cols / w->group) * size;
     const unsigned char *p = (const unsigned char *)data + row * stride + g * size;
     unsigned char copy[LANES][16] = {{0}};
     __m256i v[4];
@@ -178,7 +178,7 @@ static void turn_scales(const struct matrix *w, const void *data, uint32_t row, 
 
 static inline void scales_load(struct scales *s, const struct matrix *w, uint32_t row, uint32_t g)
 {
-    uint32_t left = w->cols / w->group - g, per = 16 / (uint32_t)dtype_size(w->scale_type);
+    uint32_t left = w->cols / w->group - g, per = 16 / (uint32_t)value_size(w->scale_type);
     turn_scales(w, w->scales, row, g, left < per ? left : per, s->scale);
     turn_scales(w, w->biases, row, g, left < per ? left : per, s->bias);
 }
@@ -210,7 +210,7 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
     const size_t stride = w->cols / 2;
     const unsigned char *p = (const unsigned char *)w->data + row * stride;
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
-    const uint32_t per = 16 / (uint32_t)dtype_size(w->scale_type);
+    const uint32_t per = 16 / (uint32_t)value_size(w->scale_type);
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     struct ahead ahead = ahead_of(w, row, range);
     struct scales s;
@@ -440,7 +440,7 @@ static void block_any(const struct matrix *w, uint32_t row, const struct range *
                       size_t ldx, int n, __m256 *acc)
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
-    const uint32_t per = 16 / (uint32_t)dtype_size(w->scale_type);
+    const uint32_t per = 16 / (uint32_t)value_size(w->scale_type);
     struct ahead ahead = ahead_of(w, row, range);
     struct spread spread = spread_of(w->bits);
     struct unit t = {.n = (int)width / 4, .wide = w->bits > 4};

@@ -228,7 +228,7 @@ static inline __m512i scales_four(const unsigned char *s, const unsigned char *b
 static inline void scales_turn(const struct scales *s, const struct matrix *w, uint32_t row, uint32_t g,
                                __m512i v[8])
 {
-    const size_t size = dtype_size(w->scale_type), stride = w->cols / w->group * size;
+    const size_t size = value_size(w->scale_type), stride = w->cols / w->group * size;
     const uint32_t left = w->cols / w->group - g, n = left < s->per ? left : s->per;
     const unsigned char *scale = (const unsigned char *)w->scales + row * stride + g * size;
     const unsigned char *bias = (const unsigned char *)w->biases + row * stride + g * size;
@@ -273,11 +273,12 @@ static inline __attribute__((always_inline)) void block_4bit(const struct matrix
     const uint32_t n_groups = w->cols / w->group, per_group = w->group / 64;
     const __m512i low = _mm512_set1_epi8(15);
     struct ahead ahead = ahead_of(w, row, range);
-    struct scales s = {.per = 16 / (uint32_t)dtype_size(w->scale_type)};
+    struct scales s;
     __m512 acc[8];
     __m512i v[8];
     const unsigned char *last = p + stride - 32;
 
+    s.per = 16 / (uint32_t)value_size(w->scale_type);
     UNROLL for (int j = 0; j < n; j++) acc[j] = _mm512_setzero_ps();
     turn_rows(p, stride, ~0u, v);
     for (uint32_t g = 0; g < n_groups; g++) {
@@ -405,11 +406,12 @@ static void block_any(const struct matrix *w, uint32_t row, const struct range *
 {
     const uint32_t n_groups = w->cols / w->group, width = w->group < 64 ? 32 : 64;
     struct ahead ahead = ahead_of(w, row, range);
-    struct scales s = {.per = 16 / (uint32_t)dtype_size(w->scale_type)};
+    struct scales s;
     struct spread spread = spread_of(w->bits, (int)width);
     __m512i wv[16] = {{0}};
     struct q8 reordered[XROWS];
 
+    s.per = 16 / (uint32_t)value_size(w->scale_type);
     for (int j = 0; j < n; j++) acc[j] = _mm512_setzero_ps();
     for (uint32_t g = 0; g < n_groups; g++) {
         if ((g & (s.per - 1)) == 0) scales_load(&s, w, row, g);

@@ -69,6 +69,9 @@ static void mat_rows_q8_plain(const struct matrix *w, uint32_t r0, uint32_t r1, 
 
 #if LANES > 4
 
+/* dtype_size of scales, without a call. */
+static inline size_t value_size(enum dtype t) { return t == DT_F32 ? 4 : 2; }
+
 /* What the block after the next will read, in the order in which it lies, while this one computes. Into the
  * second level: rows a power of two apart would push each other out of the first. */
 struct ahead {
@@ -86,19 +89,26 @@ struct range {
 static inline struct ahead ahead_of(const struct matrix *w, uint32_t row, const struct range *range)
 {
     const struct matrix *from = w;
-    size_t at = row + 2 * LANES, n_groups = w->cols / w->group;
+    size_t at = row + 2 * LANES;
+    uint32_t code_step = LANES * w->group * w->bits / 8, scale_step = LANES * (uint32_t)value_size(w->scale_type);
     if (at + LANES > range->end) {
         if (range->next.w) from = range->next.w;
         at = !range->next.w ? row : range->next.row + (row + LANES < range->end ? 0 : LANES);
         if (at + LANES > from->rows) at = from->rows > LANES ? from->rows - LANES : 0;
     }
-    size_t scale_row = from->cols / from->group * dtype_size(from->scale_type);
+    size_t code_row = (size_t)from->cols * from->bits / 8,
+           scale_row = from->cols / from->group * value_size(from->scale_type);
+    if (from->cols != w->cols) { /* as many steps as this block has */
+        uint32_t n_groups = w->cols / w->group;
+        code_step = (uint32_t)(LANES * code_row / n_groups);
+        scale_step = (uint32_t)(LANES * scale_row / n_groups);
+    }
     return (struct ahead){
-        .codes = (const char *)from->data + at * matrix_row_bytes(from),
+        .codes = (const char *)from->data + at * code_row,
         .scales = (const char *)from->scales + at * scale_row,
         .biases = (const char *)from->biases + at * scale_row,
-        .code_step = (uint32_t)(LANES * matrix_row_bytes(from) / n_groups),
-        .scale_step = (uint32_t)(LANES * scale_row / n_groups),
+        .code_step = code_step,
+        .scale_step = scale_step,
     };
 }
 
