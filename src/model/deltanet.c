@@ -27,6 +27,7 @@ struct head_work {
     int n_pending;  /* rows of the last batch to fold in */
     int n_settled;  /* of the n rows, those folded in before this batch ends; the others stay pending */
     float *scratch; /* a delta, then a copy of S */
+    struct q8 *y8;  /* y of all rows as int8; NULL: not wanted */
 };
 
 static size_t row_at(const struct head_work *w, int t) { return (size_t)(w->row0 + t); }
@@ -164,6 +165,13 @@ static void recur(const struct head_work *w, int h)
     }
 }
 
+/* Whether the output projection reads int8, and a head's values are whole groups of that: gate then makes them. */
+static bool gates_to_q8(const struct forward *f, int layer)
+{
+    return f->input8 && f->model->layers[layer].w->gdn.out.type == DT_U32 &&
+           f->model->config->lin_v_dim % 64 == 0;
+}
+
 /* y = norm(o) * silu(z) */
 static void gate(const struct head_work *w, int h)
 {
@@ -174,6 +182,9 @@ static void gate(const struct head_work *w, int h)
         float *y = w->f->y + at;
         m->kern.rms_norm(y, w->f->o + at, w->l->w->gdn.norm.gain, dv, (float)m->config->rms_eps);
         m->kern.silu_mul(y, w->f->proj[1] + at, y, dv);
+        if (w->y8)
+            m->kern.q8_from(w->y8 + (size_t)h * dv / 64 * (size_t)w->f->n_rows + row_at(w, t),
+                            (size_t)w->f->n_rows, y, dv);
     }
 }
 
@@ -229,6 +240,7 @@ static void delta_job(void *arg, int thread, int n_threads)
                 .n_pending = span->state->n_pending,
                 .n_settled = span->verify ? 0 : span->n - 1,
                 .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
+                .y8 = gates_to_q8(f, work->layer) ? f->input8 : NULL,
             };
             key_head_run(&w);
         }
@@ -257,7 +269,8 @@ void deltanet_run(struct forward *f, int layer)
     linear_run(f, PROFILE_DELTA_PROJ, f->u, f->n_rows, in, 4);
     forward_job(f, delta_job, &work);
     tell(f, layer);
-    linear_add(f, PROFILE_DELTA_PROJ, f->y, f->n_rows, (struct linear){&w->out, f->out}, f->x);
+    linear_add(f, PROFILE_DELTA_PROJ, gates_to_q8(f, layer) ? NULL : f->y, f->n_rows,
+               (struct linear){&w->out, f->out}, f->x);
 }
 
 void deltanet_fold(struct state *s, int layer)

@@ -27,11 +27,6 @@ void linear_rows(const struct forward *f, int thread, const struct matrix *w, in
         k->mat_rows(w, (uint32_t)begin, (uint32_t)end, x, ldx, n, y, ldy);
 }
 
-void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out)
-{
-    for (int j = 0; j < n; j++) f->model->kern.q8_from(out + j, (size_t)n, x + (size_t)j * ldx, (size_t)cols);
-}
-
 static void prepare_job(void *arg, int thread, int n_threads)
 {
     const struct linear_work *work = arg;
@@ -109,7 +104,7 @@ static void linear_job(void *arg, int thread, int n_threads)
 static void run(struct linear_work *work)
 {
     for (int i = 0; i < work->n_jobs; i++) work->blocks.n += row_blocks(work->jobs[i].w);
-    linear_prepare(work->f, work->x, work->n, (int)work->jobs[0].w->cols);
+    if (work->x) linear_prepare(work->f, work->x, work->n, (int)work->jobs[0].w->cols);
     forward_job(work->f, linear_job, work);
 }
 

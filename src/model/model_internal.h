@@ -191,7 +191,7 @@ struct linear {
 /* y = W x for n rows x [n][cols] and several matrices with the same input. */
 void linear_run(struct forward *f, enum profile_op op, const float *x, int n, const struct linear *jobs,
                 int n_jobs);
-/* The same for one matrix; then residual [n][w->rows] += y. */
+/* The same for one matrix; then residual [n][w->rows] += y. x NULL: f->input8 holds the rows already, and W reads it. */
 void linear_add(struct forward *f, enum profile_op op, const float *x, int n, struct linear job,
                 float *residual);
 /* Fast mode: turns n rows x [n][cols] into f->input8, for linear_rows within the next job. Exact mode: nothing to do. */
@@ -205,8 +205,6 @@ void linear_rows(const struct forward *f, int thread, const struct matrix *w, in
  * as far ahead. */
 #define ROWS_UNIT 32
 static inline int row_blocks(const struct matrix *w) { return ((int)w->rows + ROWS_UNIT - 1) / ROWS_UNIT; }
-/* Inside a job: rows x [n][ldx] as int8, [q8_count(cols)][n] from `out` on. */
-void linear_to_q8(const struct forward *f, const float *x, size_t ldx, int n, int cols, struct q8 *out);
 
 /* ---- the steps of a layer: from f->u to f->out, which is added to f->x --------------------------------- */
 

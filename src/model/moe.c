@@ -6,7 +6,8 @@
 #include "model/model_internal.h"
 
 #define TAKEN       (-1.0f) /* no probability */
-#define OUTPUT_ROWS 64      /* of all experts, that a thread takes at least: they are short */
+#define HIDDEN_ROWS 64      /* of a hidden layer, that a thread takes at least: whole groups of int8 */
+#define OUTPUT_ROWS 64      /* of all experts, likewise: they are short */
 
 struct moe_work {
     const struct forward *f;
@@ -60,7 +61,7 @@ static void group_pairs(struct forward *f, const struct mlp_weights *w, int slot
                 .n = n,
                 .block = block,
             };
-            block += row_blocks(f->groups[f->n_groups - 1].gate);
+            block += ((int)f->groups[f->n_groups - 1].gate->rows + HIDDEN_ROWS - 1) / HIDDEN_ROWS;
         }
         begin += n;
     }
@@ -97,7 +98,13 @@ static struct group_input group_input(const struct forward *f, const struct expe
     return (struct group_input){copy, copy8, n};
 }
 
-/* silu(gate x) * (up x) of rows [begin, end) of a group's hidden layer. */
+/* Where a group's hidden layers stand in f->pair8. */
+static struct q8 *group_pair8(const struct forward *f, const struct expert_group *g, int inter)
+{
+    return f->pair8 + (size_t)g->begin * q8_count((size_t)inter);
+}
+
+/* silu(gate x) * (up x) of rows [begin, end) of a group's hidden layer; in fast mode also as int8. */
 static void hidden_rows(const struct moe_work *work, const struct expert_group *g, int begin, int end,
                         struct mat_at next, int thread)
 {
@@ -112,6 +119,9 @@ static void hidden_rows(const struct moe_work *work, const struct expert_group *
     for (int j = 0; j < g->n; j++) {
         size_t at = (size_t)j * inter + (size_t)begin;
         f->model->kern.silu_mul(gate + at, gate + at, up + at, (size_t)(end - begin));
+        if (f->pair8)
+            f->model->kern.q8_from(group_pair8(f, g, work->inter) + begin / 64 * g->n + j, (size_t)g->n,
+                                   gate + at, (size_t)(end - begin));
     }
 }
 
@@ -133,34 +143,14 @@ static void hidden_job(void *arg, int thread, int n_threads)
             struct mat_at next = {0};
             if (ahead < work->f->n_groups)
                 next = (struct mat_at){groups[ahead].gate,
-                                       (uint32_t)((after - groups[ahead].block) * ROWS_UNIT)};
-            int rows = (stop - first) * ROWS_UNIT, all = (int)groups[g].gate->rows;
-            hidden_rows(work, &groups[g], (begin - first) * ROWS_UNIT, rows < all ? rows : all, next, thread);
+                                       (uint32_t)((after - groups[ahead].block) * HIDDEN_ROWS)};
+            int rows = (stop - first) * HIDDEN_ROWS, all = (int)groups[g].gate->rows;
+            hidden_rows(work, &groups[g], (begin - first) * HIDDEN_ROWS, rows < all ? rows : all, next,
+                        thread);
             begin = stop;
         }
         begin = next_begin;
         end = next_end;
-    }
-}
-
-/* Where a group's hidden layers stand in f->pair8. */
-static struct q8 *group_pair8(const struct forward *f, const struct expert_group *g, int inter)
-{
-    return f->pair8 + (size_t)g->begin * q8_count((size_t)inter);
-}
-
-/* Fast mode: the hidden layers as int8, for all threads to read. */
-static void quantize_job(void *arg, int thread, int n_threads)
-{
-    const struct moe_work *work = arg;
-    const struct forward *f = work->f;
-    int begin, end;
-    forward_do(f, thread, PROFILE_QUANTIZE);
-    pool_share(f->n_groups, 1, thread, n_threads, &begin, &end);
-    for (int i = begin; i < end; i++) {
-        const struct expert_group *g = &f->groups[i];
-        linear_to_q8(f, f->pair_gate + (size_t)g->begin * (size_t)work->inter, (size_t)work->inter, g->n,
-                     (int)g->down->cols, group_pair8(f, g, work->inter));
     }
 }
 
@@ -243,17 +233,11 @@ void moe_run(struct forward *f, int layer)
             f->expert_ids[r] = 0;
             f->expert_weights[r] = 1;
         }
+        linear_prepare(f, f->u, f->n_rows, f->model->config->hidden); /* the router has done so */
     }
     group_pairs(f, w, work.slots);
-    linear_prepare(f, f->u, f->n_rows, f->model->config->hidden);
     work.blocks = (struct pool_queue){.n = f->groups[f->n_groups].block};
     forward_job(f, hidden_job, &work);
-    if (f->model->mode == MODEL_FAST) {
-        if (f->n_rows <= VERIFY_ROWS_MAX) /* too little for waking others */
-            quantize_job(&work, 0, 1);
-        else
-            forward_job(f, quantize_job, &work);
-    }
     work.blocks = (struct pool_queue){.n = (f->model->config->hidden + OUTPUT_ROWS - 1) / OUTPUT_ROWS};
     forward_job(f, output_job, &work);
     forward_tell(f, "moe", layer, f->out, f->model->config->hidden);
