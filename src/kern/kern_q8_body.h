@@ -90,7 +90,8 @@ static inline struct ahead ahead_of(const struct matrix *w, uint32_t row, const 
 {
     const struct matrix *from = w;
     size_t at = row + 2 * LANES;
-    uint32_t code_step = LANES * w->group * w->bits / 8, scale_step = LANES * (uint32_t)value_size(w->scale_type);
+    uint32_t code_step = LANES * w->group * w->bits / 8,
+             scale_step = LANES * (uint32_t)value_size(w->scale_type);
     if (at + LANES > range->end) {
         if (range->next.w) from = range->next.w;
         at = !range->next.w ? row : range->next.row + (row + LANES < range->end ? 0 : LANES);

@@ -219,31 +219,44 @@ struct delta_work {
     struct pool_queue heads; /* of all spans */
 };
 
+/* Heads [begin, end), counted over all spans. */
+static void run_heads(const struct delta_work *work, int begin, int end, int thread)
+{
+    const struct forward *f = work->f;
+    const struct model *m = f->model;
+    int heads = m->config->lin_k_heads;
+    for (int i = begin; i < end; i++) {
+        const struct span *span = &f->spans[i / heads];
+        struct head_work w = {
+            .f = f,
+            .m = m,
+            .l = &m->layers[work->layer],
+            .state = &span->state->layers[work->layer],
+            .head = i % heads,
+            .thread = thread,
+            .row0 = f->span_begin[i / heads],
+            .n = span->n,
+            .n_pending = span->state->n_pending,
+            .n_settled = span->verify ? 0 : span->n - 1,
+            .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
+            .y8 = gates_to_q8(f, work->layer) ? f->input8 : NULL,
+        };
+        key_head_run(&w);
+    }
+}
+
+/* Heads write small values side by side. With few rows a fixed share for each thread, the same in every pass, keeps them
+ * from taking each other's cache lines, which costs more than waiting for the slower one. */
 static void delta_job(void *arg, int thread, int n_threads)
 {
     struct delta_work *work = arg;
-    const struct forward *f = work->f;
-    const struct model *m = f->model;
-    int heads = m->config->lin_k_heads, begin, end;
-    while (pool_take(&work->heads, n_threads, &begin, &end))
-        for (int i = begin; i < end; i++) {
-            const struct span *span = &f->spans[i / heads];
-            struct head_work w = {
-                .f = f,
-                .m = m,
-                .l = &m->layers[work->layer],
-                .state = &span->state->layers[work->layer],
-                .head = i % heads,
-                .thread = thread,
-                .row0 = f->span_begin[i / heads],
-                .n = span->n,
-                .n_pending = span->state->n_pending,
-                .n_settled = span->verify ? 0 : span->n - 1,
-                .scratch = f->thread_scratch + f->thread_floats * (size_t)thread,
-                .y8 = gates_to_q8(f, work->layer) ? f->input8 : NULL,
-            };
-            key_head_run(&w);
-        }
+    int begin, end;
+    if (work->f->n_rows <= VERIFY_ROWS_MAX) {
+        pool_share(work->heads.n, 1, thread, n_threads, &begin, &end);
+        run_heads(work, begin, end, thread);
+    } else {
+        while (pool_take(&work->heads, n_threads, &begin, &end)) run_heads(work, begin, end, thread);
+    }
 }
 
 static void tell(const struct forward *f, int layer)
