@@ -53,6 +53,48 @@ static void test_every_index_once(void **state)
     }
 }
 
+/* What was dealt is taken once each, a thread's own share first. Threads above `unit` stay away. */
+struct takers {
+    struct pool *pool;
+    struct job job;
+    int first[8];
+};
+
+static void take_all(void *arg, int thread, int n_threads)
+{
+    struct takers *k = arg;
+    int begin, end;
+    (void)n_threads;
+    if (thread > k->job.unit) return;
+    while (pool_take(k->pool, thread, &begin, &end)) {
+        if (k->job.by_thread[thread]++ == 0) k->first[thread] = begin;
+        for (int i = begin; i < end; i++) k->job.done[i]++;
+    }
+}
+
+static void test_dealt_items_once(void **state)
+{
+    (void)state;
+    struct alula_error e;
+    static const int items[] = {0, 1, 2, 7, 64, ITEMS};
+    for (int n = 1; n <= 5; n++) {
+        struct takers k = {0};
+        assert_ok(pool_create(&k.pool, n, &e), e);
+        for (int run = 0; run < 600; run++) {
+            int dealt = items[run % 6], begin, end;
+            memset(&k.job, 0, sizeof k.job);
+            k.job.unit = run % n; /* the shares of those who stay away are done by the others */
+            pool_deal(k.pool, dealt);
+            pool_run(k.pool, take_all, &k);
+            for (int i = 0; i < ITEMS; i++) assert_int_equal(k.job.done[i], i < dealt);
+            if (k.job.unit > 0 || dealt < n) continue;
+            pool_share(dealt, 1, 0, n, &begin, &end);
+            assert_int_equal(k.first[0], begin);
+        }
+        pool_free(k.pool);
+    }
+}
+
 /* What one job wrote, the caller and the next job see, whichever thread runs it. */
 static void add_across(void *arg, int thread, int n_threads)
 {
@@ -261,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_index_once),
+        cmocka_unit_test(test_dealt_items_once),
         cmocka_unit_test(test_jobs_follow_each_other),
         cmocka_unit_test(test_callers_take_turns),
         cmocka_unit_test(test_two_pools_side_by_side),

@@ -34,6 +34,7 @@ struct word {
 };
 
 struct worker {
+    alignas(LINE) _Atomic uint64_t left; /* of its share of what was dealt: begin << 32 | end */
     struct pool *pool;
     pthread_t thread;
     int index;
@@ -45,7 +46,7 @@ struct pool {
     void (*fn)(void *arg, int thread, int n_threads);
     void *arg;
     struct word turn, running;
-    struct worker *workers; /* [n], the first unused: it is the caller */
+    struct worker *workers; /* [n], the first without a thread: it is the caller */
     void *memory;           /* what mem_zalloc gave; the pool stands aligned inside */
 };
 
@@ -167,6 +168,50 @@ void pool_free(struct pool *p)
 }
 
 int pool_threads(const struct pool *p) { return p->n; }
+
+/* ---- sharing out ----------------------------------------------------------------------------- */
+
+void pool_deal(struct pool *p, int n)
+{
+    for (int t = 0; t < p->n; t++) {
+        int begin, end;
+        pool_share(n, 1, t, p->n, &begin, &end);
+        atomic_store_explicit(&p->workers[t].left, (uint64_t)begin << 32 | (uint32_t)end,
+                              memory_order_relaxed);
+    }
+}
+
+static int items(uint64_t left) { return (int)(uint32_t)left - (int)(left >> 32); }
+
+/* Half of what is left of a worker's share: its first half for itself, the last one for others. */
+static bool take_half(struct worker *w, bool first, int *begin, int *end)
+{
+    uint64_t left = atomic_load_explicit(&w->left, memory_order_relaxed), rest;
+    do {
+        int n = items(left), some = n > 1 ? n / 2 : 1;
+        if (n == 0) return false;
+        *begin = first ? (int)(left >> 32) : (int)(uint32_t)left - some;
+        *end = *begin + some;
+        rest = first ? left + ((uint64_t)some << 32) : left - (uint64_t)some;
+    } while (!atomic_compare_exchange_weak_explicit(&w->left, &left, rest, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+bool pool_take(struct pool *p, int thread, int *begin, int *end)
+{
+    if (take_half(&p->workers[thread], true, begin, end)) return true;
+    for (;;) {
+        struct worker *most = NULL;
+        int n = 0;
+        for (int t = 0; t < p->n; t++) {
+            int has = items(atomic_load_explicit(&p->workers[t].left, memory_order_relaxed));
+            if (has > n) most = &p->workers[t], n = has;
+        }
+        if (!most) return false;
+        if (take_half(most, false, begin, end)) return true;
+    }
+}
 
 /* ---- CPUs ------------------------------------------------------------------------------------ */
 

@@ -7,8 +7,6 @@
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
-#include <stdatomic.h>
-
 #include "base/err.h"
 
 struct pool;
@@ -37,26 +35,11 @@ static inline void pool_share(int n, int unit, int t, int n_threads, int *begin,
     *end = hi < n ? (int)hi : n;
 }
 
-/* Items 0..n-1 of a job that threads take as they come: large ranges first, single items at the end, so that
- * all are done at about the same time. A new one for each job. */
-struct pool_queue {
-    atomic_int next;
-    int n;
-};
-
-/* The next range, not empty; false when nothing is left. */
-static inline bool pool_take(struct pool_queue *q, int n_threads, int *begin, int *end)
-{
-    int from = atomic_load_explicit(&q->next, memory_order_relaxed), to;
-    do {
-        int share = (q->n - from) / (2 * n_threads);
-        if (from >= q->n) return false;
-        to = from + (share > 1 ? share : 1);
-    } while (!atomic_compare_exchange_weak_explicit(&q->next, &from, to, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    *begin = from;
-    *end = to;
-    return true;
-}
+/* For the next job: items 0..n-1, dealt out as pool_share does. A thread takes its own share, large ranges
+ * first, so that it finds in its caches what it left there in the job before; then it helps those who are
+ * behind, so that all are done at about the same time. */
+void pool_deal(struct pool *p, int n);
+/* Inside the job: the thread's next range, not empty; false when nothing is left. */
+bool pool_take(struct pool *p, int thread, int *begin, int *end);
 
 #endif

@@ -216,7 +216,6 @@ static void key_head_run(const struct head_work *w)
 struct delta_work {
     const struct forward *f;
     int layer;
-    struct pool_queue heads; /* of all spans */
 };
 
 /* Heads [begin, end), counted over all spans. */
@@ -245,18 +244,14 @@ static void run_heads(const struct delta_work *work, int begin, int end, int thr
     }
 }
 
-/* Heads write small values side by side. With few rows a fixed share for each thread, the same in every pass, keeps them
- * from taking each other's cache lines, which costs more than waiting for the slower one. */
+/* Heads write small values side by side: that a thread has the same ones in every pass keeps threads from taking each
+ * other's cache lines. */
 static void delta_job(void *arg, int thread, int n_threads)
 {
-    struct delta_work *work = arg;
+    const struct delta_work *work = arg;
     int begin, end;
-    if (work->f->n_rows <= VERIFY_ROWS_MAX) {
-        pool_share(work->heads.n, 1, thread, n_threads, &begin, &end);
-        run_heads(work, begin, end, thread);
-    } else {
-        while (pool_take(&work->heads, n_threads, &begin, &end)) run_heads(work, begin, end, thread);
-    }
+    (void)n_threads;
+    while (pool_take(work->f->pool, thread, &begin, &end)) run_heads(work, begin, end, thread);
 }
 
 static void tell(const struct forward *f, int layer)
@@ -278,8 +273,9 @@ void deltanet_run(struct forward *f, int layer)
     const struct deltanet_weights *w = &f->model->layers[layer].w->gdn;
     const struct linear in[4] = {
         {&w->qkv, f->proj[0]}, {&w->z, f->proj[1]}, {&w->b, f->proj[2]}, {&w->a, f->proj[3]}};
-    struct delta_work work = {f, layer, {.n = f->n_spans * f->model->config->lin_k_heads}};
+    struct delta_work work = {f, layer};
     linear_run(f, PROFILE_DELTA_PROJ, f->u, f->n_rows, in, 4);
+    pool_deal(f->pool, f->n_spans * f->model->config->lin_k_heads);
     forward_job(f, delta_job, &work);
     tell(f, layer);
     linear_add(f, PROFILE_DELTA_PROJ, gates_to_q8(f, layer) ? NULL : f->y, f->n_rows,

@@ -10,7 +10,7 @@ struct linear_work {
     const struct linear *jobs;
     int n_jobs;
     float *residual;
-    struct pool_queue blocks; /* of rows, over all jobs */
+    int n_blocks; /* of rows, over all jobs */
 };
 
 void linear_rows(const struct forward *f, int thread, const struct matrix *w, int begin, int end,
@@ -91,11 +91,12 @@ static void linear_job(void *arg, int thread, int n_threads)
 {
     struct linear_work *work = arg;
     int begin, end, next_begin, next_end;
+    (void)n_threads;
     forward_do(work->f, thread, work->op);
-    bool more = pool_take(&work->blocks, n_threads, &begin, &end);
+    bool more = pool_take(work->f->pool, thread, &begin, &end);
     while (more) {
-        more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
-        run_blocks(work, begin, end, more ? next_begin : work->blocks.n, thread);
+        more = pool_take(work->f->pool, thread, &next_begin, &next_end);
+        run_blocks(work, begin, end, more ? next_begin : work->n_blocks, thread);
         begin = next_begin;
         end = next_end;
     }
@@ -103,8 +104,9 @@ static void linear_job(void *arg, int thread, int n_threads)
 
 static void run(struct linear_work *work)
 {
-    for (int i = 0; i < work->n_jobs; i++) work->blocks.n += row_blocks(work->jobs[i].w);
+    for (int i = 0; i < work->n_jobs; i++) work->n_blocks += row_blocks(work->jobs[i].w);
     if (work->x) linear_prepare(work->f, work->x, work->n, (int)work->jobs[0].w->cols);
+    pool_deal(work->f->pool, work->n_blocks);
     forward_job(work->f, linear_job, work);
 }
 

@@ -12,7 +12,6 @@
 struct moe_work {
     const struct forward *f;
     int inter, slots;
-    struct pool_queue blocks; /* of the groups' hidden layers, then of the outputs */
 };
 
 /* Softmax over all experts; the best ones, their weights adding up to 1. */
@@ -125,30 +124,43 @@ static void hidden_rows(const struct moe_work *work, const struct expert_group *
     }
 }
 
-/* The groups' hidden layers, a block of rows after the other; groups[i].block says where each begins. */
+/* The group that a block of rows of the hidden layers lies in; groups[i].block says where each begins. */
+static const struct expert_group *group_at(const struct forward *f, int block)
+{
+    const struct expert_group *g = f->groups;
+    while (g[1].block <= block) g++;
+    return g;
+}
+
+/* Blocks [begin, end) of the groups' hidden layers; `after` is the thread's next one, or the end of all. */
+static void hidden_blocks(const struct moe_work *work, int begin, int end, int after, int thread)
+{
+    const struct forward *f = work->f;
+    int all = f->groups[f->n_groups].block;
+    for (int stop; begin < end; begin = stop) {
+        const struct expert_group *g = group_at(f, begin);
+        struct mat_at next = {0};
+        stop = g[1].block < end ? g[1].block : end;
+        int then = stop < end ? stop : after;
+        if (then < all) {
+            const struct expert_group *ahead = group_at(f, then);
+            next = (struct mat_at){ahead->gate, (uint32_t)((then - ahead->block) * HIDDEN_ROWS)};
+        }
+        int rows = (stop - g->block) * HIDDEN_ROWS, most = (int)g->gate->rows;
+        hidden_rows(work, g, (begin - g->block) * HIDDEN_ROWS, rows < most ? rows : most, next, thread);
+    }
+}
+
 static void hidden_job(void *arg, int thread, int n_threads)
 {
-    struct moe_work *work = arg;
-    const struct expert_group *groups = work->f->groups;
-    int begin, end, next_begin, next_end = 0, g = 0;
-    bool more = pool_take(&work->blocks, n_threads, &begin, &end);
+    const struct moe_work *work = arg;
+    const struct forward *f = work->f;
+    int begin, end, next_begin, next_end;
+    (void)n_threads;
+    bool more = pool_take(f->pool, thread, &begin, &end);
     while (more) {
-        more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
-        while (begin < end) {
-            while (groups[g + 1].block <= begin) g++;
-            int stop = groups[g + 1].block < end ? groups[g + 1].block : end, first = groups[g].block,
-                ahead = g;
-            int after = stop < end ? stop : more ? next_begin : work->blocks.n;
-            while (ahead < work->f->n_groups && groups[ahead + 1].block <= after) ahead++;
-            struct mat_at next = {0};
-            if (ahead < work->f->n_groups)
-                next = (struct mat_at){groups[ahead].gate,
-                                       (uint32_t)((after - groups[ahead].block) * HIDDEN_ROWS)};
-            int rows = (stop - first) * HIDDEN_ROWS, all = (int)groups[g].gate->rows;
-            hidden_rows(work, &groups[g], (begin - first) * HIDDEN_ROWS, rows < all ? rows : all, next,
-                        thread);
-            begin = stop;
-        }
+        more = pool_take(f->pool, thread, &next_begin, &next_end);
+        hidden_blocks(work, begin, end, more ? next_begin : f->groups[f->n_groups].block, thread);
         begin = next_begin;
         end = next_end;
     }
@@ -194,11 +206,12 @@ static void output_rows(const struct moe_work *work, int begin, int end, int aft
 
 static void output_job(void *arg, int thread, int n_threads)
 {
-    struct moe_work *work = arg;
-    int hidden = work->f->model->config->hidden, begin, end, next_begin, next_end = 0;
-    bool more = pool_take(&work->blocks, n_threads, &begin, &end);
+    const struct moe_work *work = arg;
+    int hidden = work->f->model->config->hidden, begin, end, next_begin, next_end;
+    (void)n_threads;
+    bool more = pool_take(work->f->pool, thread, &begin, &end);
     while (more) {
-        more = pool_take(&work->blocks, n_threads, &next_begin, &next_end);
+        more = pool_take(work->f->pool, thread, &next_begin, &next_end);
         int last = end * OUTPUT_ROWS;
         output_rows(work, begin * OUTPUT_ROWS, last < hidden ? last : hidden,
                     more ? next_begin * OUTPUT_ROWS : -1, thread);
@@ -236,9 +249,9 @@ void moe_run(struct forward *f, int layer)
         linear_prepare(f, f->u, f->n_rows, f->model->config->hidden); /* the router has done so */
     }
     group_pairs(f, w, work.slots);
-    work.blocks = (struct pool_queue){.n = f->groups[f->n_groups].block};
+    pool_deal(f->pool, f->groups[f->n_groups].block);
     forward_job(f, hidden_job, &work);
-    work.blocks = (struct pool_queue){.n = (f->model->config->hidden + OUTPUT_ROWS - 1) / OUTPUT_ROWS};
+    pool_deal(f->pool, (f->model->config->hidden + OUTPUT_ROWS - 1) / OUTPUT_ROWS);
     forward_job(f, output_job, &work);
     forward_tell(f, "moe", layer, f->out, f->model->config->hidden);
 }
