@@ -38,20 +38,21 @@ start_server() {
     exit 1
 }
 
+# What was installed last time serves again as long as the lists are the same.
 python_packages() {
-    [ -e "$work/venv/complete" ] && return
+    cmp -s "$tools/requirements.txt" "$work/venv/complete" && return
     rm -rf "$work/venv"
     python3 -m venv "$work/venv" >"$work/venv.log" 2>&1 &&
         "$work/venv/bin/pip" install -q -r "$tools/requirements.txt" >"$work/pip.log" 2>&1 &&
-        touch "$work/venv/complete"
+        cp "$tools/requirements.txt" "$work/venv/complete"
 }
 
 node_packages() {
     command -v npm >/dev/null || return
     mkdir -p "$work/node"
     cp "$tools/package.json" "$tools"/*.mjs "$work/node/"
-    [ -e "$work/node/complete" ] && return
-    (cd "$work/node" && npm install --silent --no-audit --no-fund) >"$work/npm.log" 2>&1 && touch "$work/node/complete"
+    cmp -s "$tools/package.json" "$work/node/complete" && return
+    (cd "$work/node" && npm install --silent --no-audit --no-fund) >"$work/npm.log" 2>&1 && cp "$tools/package.json" "$work/node/complete"
 }
 
 start_server

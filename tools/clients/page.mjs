@@ -29,6 +29,7 @@ await page.goto(url);
 await page.click("#open-settings");
 await set("key", key);
 await set("max_tokens", "48");
+await page.selectOption("#parameters [name=depth]", "3"); // by profit there may be no drafts at all
 await page.click("#open-settings");
 await page.reload();
 await page.waitForFunction(() => document.querySelector("#model").textContent !== "");
