@@ -73,7 +73,7 @@ expect 1 forge --trunk models/tiny-donor --out "$dir/silent" --positions 100000
 says 'places need'
 expect 1 forge --trunk models/tiny-donor --out "$dir/silent" --calib "$dir/none"
 says "$dir/none"
-[ ! -e "$dir/silent" ] && [ ! -e "$dir/silent.forging" ] || fail 'packed what cannot be measured'
+if [ -e "$dir/silent" ] || [ -e "$dir/silent.forging" ]; then fail 'packed what cannot be measured'; fi
 expect 2 forge --trunk models/tiny-donor --out "$dir/mute" --dry-run
 says 'there already'
 ln -s "$dir/nowhere" "$dir/dangling"
