@@ -12,21 +12,9 @@
 #include "kern/cpu.h"
 
 static const struct opt_command *const commands[] = {
-    &cmd_probe.opt,
-    &cmd_forge.opt,
-    &cmd_forge_verify.opt,
-    &cmd_forge_card.opt,
-    &cmd_inspect.opt,
-    &cmd_tune.opt,
-    &cmd_run.opt,
-    &cmd_start.opt,
-    &cmd_eval.opt,
-    &cmd_bench.opt,
-    &cmd_doctor.opt,
-    &cmd_tokenize.opt,
-    &cmd_render.opt,
-    &cmd_help.opt,
-    NULL,
+    &cmd_probe.opt,  &cmd_forge.opt,    &cmd_forge_verify.opt, &cmd_forge_card.opt, &cmd_inspect.opt,
+    &cmd_tune.opt,   &cmd_run.opt,      &cmd_start.opt,        &cmd_eval.opt,       &cmd_bench.opt,
+    &cmd_doctor.opt, &cmd_tokenize.opt, &cmd_render.opt,       &cmd_help.opt,       NULL,
 };
 
 static const struct opt_example examples[] = {
@@ -42,7 +30,8 @@ const struct opt_program cli_program = {
     .text = "DIR is a model folder as Hugging Face lays it out: config.json, safetensors files, "
             "tokenizer.json.\n\n"
             "Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed "
-            "(standard error says why in one sentence), 2 wrong use, 130 stopped by Ctrl-C.",
+            "(standard error says why in one sentence), 2 wrong use, 130 stopped by Ctrl-C. With NO_COLOR "
+            "set there is no colour.",
     .commands = commands,
     .examples = examples,
 };

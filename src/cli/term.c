@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -84,13 +85,17 @@ const char *term_style(FILE *f, enum term_style style)
         [TERM_PLAIN] = "\033[0m", [TERM_BOLD] = "\033[1m",   [TERM_DIM] = "\033[2m",
         [TERM_RED] = "\033[31m",  [TERM_GREEN] = "\033[32m", [TERM_CYAN] = "\033[36m",
     };
-    return term_is_terminal(f) ? sequences[style] : "";
+    const char *plain = getenv("NO_COLOR"); /* no-color.org: any text but the empty one */
+    return term_is_terminal(f) && !(plain && *plain) ? sequences[style] : "";
 }
 
 void progress_start(struct progress *p, const char *what, const char *unit, uint64_t total)
 {
-    *p = (struct progress){
-        .what = what, .unit = unit, .total = total, .start_s = clock_s(), .enabled = term_is_terminal(stderr)};
+    *p = (struct progress){.what = what,
+                           .unit = unit,
+                           .total = total,
+                           .start_s = clock_s(),
+                           .enabled = term_is_terminal(stderr)};
 }
 
 /* "152 MB", "31 tokens" */

@@ -22,7 +22,7 @@ bool term_is_terminal(FILE *f);
 int term_width(FILE *f); /* columns; 80 if it is no terminal */
 
 enum term_style { TERM_PLAIN, TERM_BOLD, TERM_DIM, TERM_RED, TERM_GREEN, TERM_CYAN };
-/* The escape sequence that begins a style (TERM_PLAIN ends it), or "" if f is no terminal. */
+/* The escape sequence that begins a style (TERM_PLAIN ends it), or "" if f is no terminal or NO_COLOR is set. */
 const char *term_style(FILE *f, enum term_style style);
 
 /* A line on standard error that says how far a long task is: share, rate, time left. It appears only on a

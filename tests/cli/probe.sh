@@ -12,6 +12,13 @@ expect 0 probe models/tiny-trunk models/tiny-donor
 prints 'yes: 19 tensors, fused experts'
 prints 'alula forge --trunk models/tiny-trunk --mtp models/tiny-donor --out tiny-trunk-mtp-4bit'
 if grep -q "$(printf '\033')" "$dir/out"; then fail 'colour, and no terminal'; fi
+# On a terminal, where script(1) can make one, there is colour unless the user wants none.
+if command -v script >/dev/null; then
+    script -qec "NO_COLOR= $alula probe models/tiny-trunk" /dev/null >"$dir/tty" </dev/null
+    grep -q "$(printf '\033')" "$dir/tty" || fail 'no colour on a terminal'
+    script -qec "NO_COLOR=1 $alula probe models/tiny-trunk" /dev/null >"$dir/tty" </dev/null
+    if grep -q "$(printf '\033')" "$dir/tty"; then fail 'colour in spite of NO_COLOR'; fi
+fi
 
 # The advice is meant to be typed as it stands.
 command=$(grep -- --mtp "$dir/out" | sed 's/^ *alula //; s/--out .*//')
