@@ -1,6 +1,6 @@
 /* term.c - the terminal: writing results to it, colour, a line of progress, Ctrl-C.
  *
- * Owns the signal flag and every escape sequence. Knows nothing of commands. */
+ * Owns what signals do and every escape sequence. Knows nothing of commands. */
 #include "cli/term.h"
 
 #include <errno.h>
@@ -21,6 +21,16 @@ static void on_signal(int number)
     signal(number, SIG_DFL);
 }
 
+/* A page of a mapped file that is no longer there: another program cut the file, or the disk failed. */
+static void on_lost_page(int number)
+{
+    static const char text[] =
+        "alula: a file of the model was cut short while it was read, or its disk failed\n";
+    (void)number;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(1);
+}
+
 static void arm(void)
 {
     /* no SA_RESTART: a read or write that waits must return, or Ctrl-C would do nothing */
@@ -36,6 +46,7 @@ void term_start(void)
     const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", modes[fd]);
+    signal(SIGBUS, on_lost_page);
     arm();
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Ctrl-C: decoding stops, what was written stays and ends in a line break, exit 130, no complaint.
+# Ctrl-C: decoding stops, what was written stays and ends in a line break, exit 130, no complaint. A model that vanishes: a sentence.
 # shellcheck disable=SC1091,SC2154 # $alula and $dir come from helpers
 set -eu
 . tests/cli/helpers
@@ -28,3 +28,17 @@ interrupt "$dir/out" run $model --raw -p 'In the beginning God created' --temp 1
 [ -s "$dir/out" ] || fail "nothing was kept"
 [ "$(tail -c 1 "$dir/out")" = '' ] || fail "no line break at the end"
 [ ! -s "$dir/err" ] || fail "a complaint: $(cat "$dir/err")"
+
+# A model that another program cuts while it is read ends the answer in a sentence.
+cp -R models/tiny-donor "$dir/cut"
+"$alula" run "$dir/cut" --raw -p 'In the beginning God created' --temp 1 --seed 1 --exact -t 1 --ctx 4096 >"$dir/begun" 2>"$dir/err" &
+pid=$!
+for _ in $(seq 300); do
+    [ ! -s "$dir/begun" ] || break
+    sleep 0.1
+done
+truncate -s 4096 "$dir/cut/model.safetensors"
+got=0
+wait "$pid" || got=$?
+[ "$got" -eq 1 ] || fail "a model that was cut: exit $got, expected 1"
+says 'cut short'
