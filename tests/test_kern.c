@@ -193,44 +193,137 @@ static void test_rows_many(void **state)
         67);
 }
 
-static void test_accum(void **state)
+/* One head's keys and values, and queries with nothing taken yet. */
+struct attention {
+    struct matrix k, v;
+    int n; /* queries */
+    size_t ldq, ldt;
+    float *q, *taken;
+};
+
+static struct attention attention_make(enum dtype type, uint32_t entries, uint32_t dim, int n)
 {
-    static const enum dtype kinds[] = {DT_F32, DT_F16, DT_BF16};
-    (void)state;
-    for (int round = 0; round < 30; round++) {
-        struct matrix m = {.type = kinds[round % 3], .rows = 1 + rnd() % 40, .cols = 1 + rnd() % 300};
-        int n = 1 + (int)(rnd() % 9);
-        uint32_t r0 = rnd() % m.rows;
-        float *a = rnd_array((size_t)n * m.rows), *row = malloc(m.cols * sizeof *row);
-        matrix_fill(&m);
-        float *before = rnd_array((size_t)n * m.cols), *want = malloc((size_t)n * m.cols * sizeof *want);
-        float some[9], *shrink = round % 2 ? some : NULL;
-        for (int j = 0; j < n; j++) some[j] = rnd_f32();
-        for (int j = 0; j < n; j++)
-            for (uint32_t c = 0; c < m.cols; c++)
-                want[j * m.cols + c] = before[j * m.cols + c] * (shrink ? some[j] : 1);
-        for (uint32_t r = r0; r < m.rows; r++) {
-            matrix_row_f32(&m, r, row);
-            for (int j = 0; j < n; j++)
-                for (uint32_t c = 0; c < m.cols; c++) {
-                    float product = a[j * m.rows + r] * row[c];
-                    want[j * m.cols + c] += product;
-                }
+    struct attention a = {.n = n, .ldq = dim + rnd() % 3, .ldt = dim + 2 + rnd() % 3};
+    a.k = a.v = (struct matrix){.type = type, .rows = entries, .cols = dim};
+    matrix_fill(&a.k);
+    matrix_fill(&a.v);
+    a.q = rnd_array((size_t)n * a.ldq);
+    a.taken = guarded((size_t)n * a.ldt);
+    for (int j = 0; j < n; j++) {
+        for (uint32_t c = 0; c < dim; c++) a.taken[(size_t)j * a.ldt + c] = 0;
+        a.taken[(size_t)j * a.ldt + dim] = -INFINITY;
+        a.taken[(size_t)j * a.ldt + dim + 1] = 0;
+    }
+    return a;
+}
+
+static void attention_drop(struct attention *a)
+{
+    drop_guarded(a->taken, (size_t)a->n * a->ldt);
+    matrix_drop(&a->k);
+    matrix_drop(&a->v);
+    free(a->q);
+}
+
+static void attention_copy(float *to, const struct attention *a)
+{
+    memcpy(to, a->taken, (size_t)a->n * a->ldt * sizeof *to);
+}
+
+/* The contract of kern.h, literally: query j and entries [b0, b0 + n). */
+static void plain_attend(const struct attention *a, int j, uint32_t b0, uint32_t n, float scale, float *taken)
+{
+    uint32_t dim = a->k.cols;
+    float row[300], e[KV_BLOCK], ones[KV_BLOCK], *max = taken + dim, top = *max, shrink;
+    for (uint32_t i = 0; i < n; i++) {
+        matrix_row_f32(&a->k, b0 + i, row);
+        e[i] = scale * plain_dot(row, a->q + (size_t)j * a->ldq, dim);
+        if (e[i] > top) top = e[i];
+        ones[i] = 1;
+    }
+    for (uint32_t i = 0; i < n; i++) e[i] -= top;
+    ref.exp_inplace(e, n);
+    shrink = *max - top;
+    ref.exp_inplace(&shrink, 1);
+    for (uint32_t c = 0; c < dim; c++) taken[c] *= shrink;
+    for (uint32_t i = 0; i < n; i++) {
+        matrix_row_f32(&a->v, b0 + i, row);
+        for (uint32_t c = 0; c < dim; c++) {
+            float product = e[i] * row[c];
+            taken[c] += product;
         }
-        for (int i = -1; i < n_simd; i++) {
-            const struct kern *k = i < 0 ? &ref : &simd[i];
-            float *y = guarded((size_t)n * m.cols);
-            memcpy(y, before, sizeof *y * (size_t)n * m.cols);
-            k->mat_accum(&m, r0, m.rows, a, m.rows, n, shrink, y, m.cols);
-            assert_bits(y, want, (size_t)n * m.cols, k->name);
-            drop_guarded(y, (size_t)n * m.cols);
+    }
+    taken[dim + 1] = taken[dim + 1] * shrink + plain_dot(e, ones, n);
+    *max = top;
+}
+
+/* All queries at once and one by one, the second block from a cut in an odd place: the bits of the plain one. */
+static void check_attend(const struct kern *k, const struct attention *a, uint32_t cut, float scale,
+                         const float *want)
+{
+    const size_t row = matrix_row_bytes(&a->k), total = (size_t)a->n * a->ldt;
+    for (int alone = 0; alone < 2; alone++) {
+        float *taken = guarded(total);
+        attention_copy(taken, a);
+        for (uint32_t b0 = 0, end; b0 < a->k.rows; b0 = end) {
+            end = b0 ? a->k.rows : cut;
+            struct kv_block b = {.type = a->k.type,
+                                 .n = (int)(end - b0),
+                                 .dim = (int)a->k.cols,
+                                 .k = (const char *)a->k.data + b0 * row,
+                                 .v = (const char *)a->v.data + b0 * row,
+                                 .next = alone ? NULL : (const char *)a->k.data + end * row};
+            if (!alone) k->attend(&b, a->q, a->ldq, a->n, scale, taken, a->ldt);
+            for (size_t j = 0; alone && j < (size_t)a->n; j++)
+                k->attend(&b, a->q + j * a->ldq, a->ldq, 1, scale, taken + j * a->ldt, a->ldt);
         }
-        matrix_drop(&m);
-        free(a), free(row), free(want), free(before);
+        assert_bits(taken, want, total, k->name);
+        drop_guarded(taken, total);
     }
 }
 
-/* op 0..10 on fresh copies of the same input: a is changed in place or read, out receives. */
+/* Against the softmax itself, in double precision. */
+static void check_attention_value(const struct attention *a, int j, float scale, const float *taken)
+{
+    uint32_t dim = a->k.cols;
+    float row[300];
+    double sum = 0, o[300] = {0};
+    for (uint32_t i = 0; i < a->k.rows; i++) {
+        double score = 0;
+        matrix_row_f32(&a->k, i, row);
+        for (uint32_t c = 0; c < dim; c++) score += (double)row[c] * (double)a->q[(size_t)j * a->ldq + c];
+        double e = exp(score * (double)scale - (double)taken[dim]);
+        matrix_row_f32(&a->v, i, row);
+        for (uint32_t c = 0; c < dim; c++) o[c] += e * (double)row[c];
+        sum += e;
+    }
+    for (uint32_t c = 0; c < dim; c++)
+        assert_true(fabs((double)taken[c] / (double)taken[dim + 1] - o[c] / sum) < 1e-4);
+}
+
+static void test_attend(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        uint32_t dim = round % 2 ? 16 * (1 + rnd() % 18) : 1 + rnd() % 300, entries = 2 + rnd() % 199;
+        uint32_t cut = entries > KV_BLOCK ? entries - KV_BLOCK : 1;
+        cut += rnd() % ((entries - 1 < KV_BLOCK ? entries - 1 : KV_BLOCK) - cut + 1);
+        struct attention a =
+            attention_make(round / 2 % 2 ? DT_F32 : DT_F16, entries, dim, 1 + (int)(rnd() % 19));
+        float scale = 0.5f / sqrtf((float)dim), *want = guarded((size_t)a.n * a.ldt);
+        attention_copy(want, &a);
+        for (int j = 0; j < a.n; j++) {
+            plain_attend(&a, j, 0, cut, scale, want + (size_t)j * a.ldt);
+            plain_attend(&a, j, cut, entries - cut, scale, want + (size_t)j * a.ldt);
+            check_attention_value(&a, j, scale, want + (size_t)j * a.ldt);
+        }
+        for (int i = -1; i < n_simd; i++) check_attend(i < 0 ? &ref : &simd[i], &a, cut, scale, want);
+        drop_guarded(want, (size_t)a.n * a.ldt);
+        attention_drop(&a);
+    }
+}
+
+/* op 0..8 on fresh copies of the same input: a is changed in place or read, out receives. */
 static void run_array_op(const struct kern *k, int op, const float *a, const float *b, float *out, size_t n)
 {
     memcpy(out, a, n * sizeof *out);
@@ -241,19 +334,8 @@ static void run_array_op(const struct kern *k, int op, const float *a, const flo
     case 3: k->sigmoid_mul(out, a, b, n); break;
     case 4: k->softmax(out, n); break;
     case 5: k->rms_norm(out, a, b, n, 1e-6f); break;
-    case 6: {
-        float max = b[0], sum = 3, shrink = k->softmax_block(out, n, 0.3f, &max, &sum);
-        const float said[3] = {max, sum, shrink};
-        memcpy(out, said, sizeof *out * (n < 3 ? n : 3));
-        break;
-    }
-    case 7: k->f16_from((uint16_t *)out, a, n); break;
-    case 8: k->axpy(0.37f, b, out, n); break;
-    case 9: {
-        float max = -INFINITY, sum = 0;
-        k->softmax_block(out, n, 0.3f, &max, &sum);
-        break;
-    }
+    case 6: k->f16_from((uint16_t *)out, a, n); break;
+    case 7: k->axpy(0.37f, b, out, n); break;
     default: out[0] = k->dot(a, b, n);
     }
 }
@@ -264,7 +346,7 @@ static void test_arrays(void **state)
     for (size_t n = 1; n <= 70; n++) {
         float *a = rnd_array(n), *b = rnd_array(n);
         for (size_t i = 0; i < n; i += 5) a[i] *= 40;
-        for (int op = 0; op < 11; op++) {
+        for (int op = 0; op < 9; op++) {
             float *want = guarded(n);
             run_array_op(&ref, op, a, b, want, n);
             for (int i = 0; i < n_simd; i++) {
@@ -299,15 +381,6 @@ static void test_array_values(void **state)
                 fail_msg("op %d [%d] is %.9g, expected %.9g", op, i, (double)out[i], want[op]);
         }
     }
-    /* A running softmax over 16 and 21 values: what it says brings the first ones to the same scale. */
-    float max = -INFINITY, total = 0, shrink;
-    memcpy(out, a, sizeof out);
-    ref.softmax_block(out, 16, 0.5f, &max, &total);
-    shrink = ref.softmax_block(out + 16, N - 16, 0.5f, &max, &total);
-    sum = 0;
-    for (int i = 0; i < N; i++) sum += exp(0.5 * (double)a[i]);
-    for (int i = 0; i < N; i++)
-        assert_true(fabs(out[i] / total * (i < 16 ? shrink : 1) - exp(0.5 * (double)a[i]) / sum) < 1e-6);
     float large[3] = {1000, 999, -1000};
     ref.softmax(large, 3);
     assert_close(large, (const float[]){0.7310586f, 0.2689414f, 0}, 3, 1e-6, "softmax of large values");
@@ -495,7 +568,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_affine), cmocka_unit_test(test_rows_plain),
-        cmocka_unit_test(test_rows_many),   cmocka_unit_test(test_accum),
+        cmocka_unit_test(test_rows_many),   cmocka_unit_test(test_attend),
         cmocka_unit_test(test_arrays),      cmocka_unit_test(test_array_values),
         cmocka_unit_test(test_exp),         cmocka_unit_test(test_delta),
         cmocka_unit_test(test_conv),        cmocka_unit_test(test_conversions),

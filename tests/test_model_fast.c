@@ -97,6 +97,51 @@ static void verification_equals_decoding(void **arg)
     rig_close(&g);
 }
 
+/* What a row has taken from chunks of its keys is merged in one order, whoever took it: read as a prompt, eight at a time,
+ * verified across the border of a chunk beside another sequence's row. */
+static void long_contexts_change_no_bit(void **arg)
+{
+    (void)arg;
+    enum { LONG = 530, BORDER = 508 }; /* a chunk of keys ends at 512 */
+    static const int chunk[] = {LONG, 8, BORDER}, threads[] = {1, 3, 2};
+    struct rig g;
+    int32_t ids[LONG];
+    rig_open(&g, artifact, NULL);
+    text_ids("code", 0, ids, 256);
+    text_ids("code", 1, ids + 256, 256);
+    text_ids("code", 2, ids + 512, LONG - 512);
+    for (int mode = 0; mode < 2; mode++) {
+        float *want = NULL;
+        for (int i = 0; i < 3; i++) {
+            g.mode = mode ? MODEL_FAST : MODEL_EXACT;
+            rig_passes(&g, NULL, threads[i], LONG);
+            size_t v = (size_t)g.c->vocab, bytes = v * sizeof(float);
+            float *logits = mem_alloc(LONG * bytes);
+            if (i < 2) {
+                rig_read(&g, g.s, ids, LONG, chunk[i], logits, NULL);
+                if (want) assert_memory_equal(logits, want, LONG * bytes);
+            } else {
+                struct state *other = rig_state(&g);
+                rig_read(&g, g.s, ids, BORDER, chunk[i], NULL, NULL);
+                const struct span spans[] = {{other, ids, 1, false, SPAN_LOGITS_LAST},
+                                             {g.s, ids + BORDER, VERIFY_ROWS_MAX, true, SPAN_LOGITS_ALL}};
+                forward_run(g.f, spans, 2);
+                assert_memory_equal(forward_logits(g.f, 0), want, bytes);
+                for (int r = 0; r < VERIFY_ROWS_MAX; r++)
+                    assert_memory_equal(forward_logits(g.f, 1 + r), want + (size_t)(BORDER + r) * v, bytes);
+                state_free(other);
+            }
+            if (!want)
+                want = logits;
+            else
+                mem_free(logits);
+            rig_passes_end(&g);
+        }
+        mem_free(want);
+    }
+    rig_close(&g);
+}
+
 struct comparison {
     double kl, loss[2];
     int64_t n, agree;
@@ -168,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_and_threads_change_no_bit),
         cmocka_unit_test(verification_equals_decoding),
+        cmocka_unit_test(long_contexts_change_no_bit),
         cmocka_unit_test(close_to_exact),
     };
     return cmocka_run_group_tests_name("model_fast", tests, setup, teardown);

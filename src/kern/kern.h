@@ -49,6 +49,16 @@ struct q8 {
 
 static inline size_t q8_count(size_t cols) { return (cols + 63) / 64; }
 
+#define KV_BLOCK 128 /* entries of a cache that attention takes in at once, at most */
+
+/* One head's keys and values of some entries. */
+struct kv_block {
+    enum dtype type; /* DT_F32, DT_F16 */
+    int n, dim;
+    const void *k, *v; /* [n][dim] */
+    const void *next;  /* the keys that are read next, to be fetched meanwhile; NULL: all is near */
+};
+
 /* Where reading goes on; w NULL: nobody knows. */
 struct mat_at {
     const struct matrix *w; /* affine */
@@ -63,10 +73,11 @@ struct kern {
      * up to 64 activation rows. */
     void (*mat_rows)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *x, size_t ldx, int n,
                      float *y, size_t ldy);
-    /* y[j][c] = shrink[j]*y[j][c] (NULL: as it is), then y[j][c] += a[j*lda + r] * W[r][c] for r from r0 up to r1,
-     * one after the other: attention's sum of values. y: [n], ldy. */
-    void (*mat_accum)(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
-                      const float *shrink, float *y, size_t ldy);
+    /* Attention: n queries (q + j*ldq, [dim]) take in a block of a cache. taken + j*ldt holds, of what query j has taken so
+     * far: the sum of the values [dim], each times e^(scale*score - max), then max, then the sum of those powers; nothing
+     * yet: zeros, -infinity, 0. Values are added one after the other. */
+    void (*attend)(const struct kv_block *b, const float *q, size_t ldq, int n, float scale, float *taken,
+                   size_t ldt);
     void (*f16_from)(uint16_t *out, const float *x, size_t n); /* nearest, ties to even */
 
     /* Fast mode. Activations as int8: group g of x[cols] goes to out[g*ldx], so that a batch of n rows is
@@ -91,9 +102,6 @@ struct kern {
     void (*silu_mul)(float *out, const float *gate, const float *up, size_t n);   /* silu(gate) * up */
     void (*sigmoid_mul)(float *out, const float *gate, const float *x, size_t n); /* x / (1 + exp(-gate)) */
     void (*softmax)(float *x, size_t n);                                          /* n >= 1 */
-    /* The next n values of a running softmax: x = e^(scale*x - max) with *max, the largest so far, brought up to date;
-     * *sum likewise. Returns e^(old max - new max), by which what was summed before is to be multiplied. */
-    float (*softmax_block)(float *x, size_t n, float scale, float *max, float *sum);
 
     /* out = silu(taps[0]*in[0] + taps[1]*in[1] + ...), summed from the first on; taps + j*ldt is tap j. [n] all. */
     void (*conv_silu)(float *out, const float *const *in, const float *taps, size_t ldt, int n_taps,

@@ -60,6 +60,34 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
     }
 }
 
+static inline vf half_load(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
+
+/* Two sums each: halves of vectors, then pairs, values. */
+static inline __m256 fold_8(__m256 a, __m256 b)
+{
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+
+static inline __m256 fold_4(__m256 a, __m256 b)
+{
+    __m256d x = _mm256_castps_pd(a), y = _mm256_castps_pd(b);
+    return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(x, y)),
+                         _mm256_castpd_ps(_mm256_unpackhi_pd(x, y)));
+}
+
+static inline __m256 fold_2(__m256 a, __m256 b)
+{
+    return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd));
+}
+
+static inline void fold_products(vf (*part)[PRODUCTS], float *out)
+{
+    __m256 v[4];
+    UNROLL for (int i = 0; i < 4; i++) v[i] =
+        fold_8(_mm256_add_ps(part[0][i], part[1][i]), _mm256_add_ps(part[0][4 + i], part[1][4 + i]));
+    _mm256_storeu_ps(out, fold_2(fold_4(v[0], v[1]), fold_4(v[2], v[3])));
+}
+
 /* Codes of 32 columns: -127..127 in the lowest bytes of v[4]. */
 static inline __m256i q8_pack(const __m256 v[4])
 {

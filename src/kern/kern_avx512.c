@@ -51,6 +51,39 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
     }
 }
 
+static inline vf half_load(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256(p)); }
+
+/* Two sums each: halves of vectors, then quarters, pairs, values. */
+static inline __m512 fold_16(__m512 a, __m512 b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+}
+
+static inline __m512 fold_8(__m512 a, __m512 b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+
+static inline __m512 fold_4(__m512 a, __m512 b)
+{
+    __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+}
+
+static inline __m512 fold_2(__m512 a, __m512 b)
+{
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+}
+
+static inline void fold_products(vf (*part)[PRODUCTS], float *out)
+{
+    const vf *p = part[0];
+    __m512 v[4];
+    UNROLL for (int i = 0; i < 4; i++) v[i] = fold_8(fold_16(p[i], p[4 + i]), fold_16(p[8 + i], p[12 + i]));
+    _mm512_storeu_ps(out, fold_2(fold_4(v[0], v[1]), fold_4(v[2], v[3])));
+}
+
 static void q8_group_from(struct q8 *out, const float *x)
 {
     const __m128i evens_first = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);

@@ -17,14 +17,14 @@
 #endif
 
 enum {
-    SUMS = 16,                 /* partial sums of every dot product */
-    VECS = SUMS / LANES,       /* vectors that hold them */
-    BLOCK = 256,               /* columns decoded at a time */
-    WROWS = LANES > 4 ? 4 : 2, /* weight rows multiplied side by side: independent chains of additions */
-    XTILE = LANES > 8 ? 4 : 1, /* activation rows beside them */
-    XROWS = 64,                /* activation rows that share one decoding */
-    AROWS = 16,                /* rows that mat_accum decodes at a time */
-    YTILE = LANES > 8 ? 4 : 2, /* rows and vectors of results that stay in registers meanwhile */
+    SUMS = 16,                     /* partial sums of every dot product */
+    VECS = SUMS / LANES,           /* vectors that hold them */
+    BLOCK = 256,                   /* columns decoded at a time */
+    WROWS = LANES > 4 ? 4 : 2,     /* weight rows multiplied side by side: independent chains of additions */
+    XTILE = LANES > 8 ? 4 : 1,     /* activation rows beside them */
+    XROWS = 64,                    /* activation rows that share one decoding */
+    QUERIES = 8,                   /* of attention, that meet a key together */
+    PRODUCTS = LANES > 8 ? 16 : 8, /* vectors of sums of theirs that stay in registers */
 };
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
@@ -182,56 +182,6 @@ static void mat_rows(const struct matrix *w, uint32_t r0, uint32_t r1, const flo
 
 static inline void axpy(float a, const float *x, float *y, size_t n) { MAP(y, n, AT(y) + a * AT(x)); }
 
-/* y[j] += a[j][0]*rows[0] + a[j][1]*rows[1] + ..., one after the other, for n rows of y and cols vectors. */
-static inline __attribute__((always_inline)) void accum_tile(float (*rows)[BLOCK], uint32_t n_rows,
-                                                             const float *a, size_t lda, float *y, size_t ldy,
-                                                             uint32_t c, const int n, const int cols)
-{
-    vf acc[YTILE][YTILE];
-    UNROLL for (int j = 0; j < n; j++) UNROLL for (int v = 0; v < cols; v++) acc[j][v] =
-        vload(y + j * ldy + c + v * LANES);
-    for (uint32_t i = 0; i < n_rows; i++) {
-        UNROLL for (int v = 0; v < cols; v++)
-        {
-            vf row = vload(rows[i] + c + v * LANES);
-            UNROLL for (int j = 0; j < n; j++) acc[j][v] += a[j * lda + i] * row;
-        }
-    }
-    UNROLL for (int j = 0; j < n; j++) UNROLL for (int v = 0; v < cols; v++)
-        vstore(y + j * ldy + c + v * LANES, acc[j][v]);
-}
-
-/* Columns [0, len) of y for n_rows decoded rows. */
-static void accum_block(float (*rows)[BLOCK], uint32_t n_rows, const float *a, size_t lda, int n, float *y,
-                        size_t ldy, uint32_t len)
-{
-    const uint32_t wide = YTILE * LANES;
-    uint32_t c = 0;
-    for (; c + wide <= len; c += wide) {
-        int j = 0;
-        for (; j + YTILE <= n; j += YTILE)
-            accum_tile(rows, n_rows, a + j * lda, lda, y + j * ldy, ldy, c, YTILE, YTILE);
-        for (; j < n; j++) accum_tile(rows, n_rows, a + j * lda, lda, y + j * ldy, ldy, c, 1, YTILE);
-    }
-    for (int j = 0; c < len && j < n; j++)
-        for (uint32_t i = 0; i < n_rows; i++) axpy(a[j * lda + i], rows[i] + c, y + j * ldy + c, len - c);
-}
-
-static void mat_accum(const struct matrix *w, uint32_t r0, uint32_t r1, const float *a, size_t lda, int n,
-                      const float *shrink, float *y, size_t ldy)
-{
-    float rows[AROWS][BLOCK];
-    for (int j = 0; shrink && j < n; j++) MAP(y + j * ldy, w->cols, AT(y + j * ldy) * shrink[j]);
-    for (uint32_t c = 0; c < w->cols; c += BLOCK) {
-        uint32_t len = w->cols - c < BLOCK ? w->cols - c : BLOCK;
-        for (uint32_t r = r0; r < r1; r += AROWS) {
-            uint32_t some = r1 - r < AROWS ? r1 - r : AROWS;
-            for (uint32_t i = 0; i < some; i++) decode(w, r + i, c, len, rows[i]);
-            accum_block(rows, some, a + r, lda, n, y + c, ldy, len);
-        }
-    }
-}
-
 static float dot(const float *a, const float *b, size_t n)
 {
     vf acc[VECS] = {{0}};
@@ -281,6 +231,8 @@ static void softmax(float *x, size_t n)
     MAP(x, n, AT(x) / sum);
 }
 
+/* The next n values of a running softmax: x = e^(scale*x - max) with *max, the largest so far, brought up to date;
+ * *sum likewise. Returns e^(old max - new max), by which what was summed before is to be multiplied. */
 static float softmax_block(float *x, size_t n, float scale, float *max, float *sum)
 {
     vf acc[VECS] = {{0}}, best = vset(*max);
@@ -313,6 +265,7 @@ static void conv_silu(float *out, const float *const *in, const float *taps, siz
     }
 }
 
+#include "kern/kern_attend_body.h"
 #include "kern/kern_delta_body.h"
 
 /* One whole group of 64. */
@@ -346,7 +299,7 @@ static void q8_from(struct q8 *out, size_t ldx, const float *x, size_t cols)
 static void body_init(struct kern *k)
 {
     k->mat_rows = mat_rows;
-    k->mat_accum = mat_accum;
+    k->attend = attend;
     k->dot = dot;
     k->axpy = axpy;
     k->rms_norm = rms_norm;
@@ -355,7 +308,6 @@ static void body_init(struct kern *k)
     k->silu_mul = silu_mul;
     k->sigmoid_mul = sigmoid_mul;
     k->softmax = softmax;
-    k->softmax_block = softmax_block;
     k->conv_silu = conv_silu;
     k->delta_rule = delta_rule;
     k->q8_from = q8_from;

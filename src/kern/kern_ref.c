@@ -1,6 +1,9 @@
 /* kern_ref.c - the kernels for any machine, and the truth that every other variant must equal bit for bit. */
 #define LANES 4
 #include "kern/kern_body.h"
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 #include "kern/kern_q8_body.h"
 
 /* Columns of one row of affine codes; groups begin at multiples of 32 columns. */
@@ -29,6 +32,25 @@ static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, 
     else
         values_to_f32((const char *)m->data + r * matrix_row_bytes(m) + c0 * dtype_size(m->type), m->type, n,
                       out);
+}
+
+static inline vf half_load(const void *p)
+{
+#if defined(__aarch64__)
+    return (vf)vcvt_f32_f16(vld1_f16(p));
+#else
+    float out[LANES];
+    values_to_f32(p, DT_F16, LANES, out);
+    return vload(out);
+#endif
+}
+
+static inline void fold_products(vf (*part)[PRODUCTS], float *out)
+{
+    for (int i = 0; i < PRODUCTS; i++) {
+        const vf sums[VECS] = {part[0][i], part[1][i], part[2][i], part[3][i]};
+        out[i] = fold_sums(sums);
+    }
 }
 
 /* Adding 1.5 * 2^23 rounds to a whole number, which then stands in the lowest bits. */

@@ -38,7 +38,10 @@ static void layout_mixers(struct forward *f, struct carve *c)
     f->beta = rows_of(c, f, heads);
     f->o = rows_of(c, f, at_least(v, q));
     f->y = rows_of(c, f, at_least(v, q));
-    f->running = rows_of(c, f, 2 * (size_t)m->config->n_heads);
+    f->taken_width = ((size_t)m->config->head_dim + 2 + 15) / 16 * 16;
+    f->max_chunks = (m->config->max_position + VERIFY_ROWS_MAX) / KEYS_CHUNK + 1;
+    f->taken = carve_take(c, VERIFY_ROWS_MAX * (size_t)m->config->n_heads * (size_t)f->max_chunks,
+                          f->taken_width * sizeof(float));
 }
 
 static void layout_experts(struct forward *f, struct carve *c)
@@ -101,7 +104,7 @@ static size_t layout(struct forward *f, void *base)
     layout_experts(f, &c);
     layout_q8(f, &c);
     layout_results(f, &c);
-    f->thread_floats = at_least(dk * dv + dv, at_least((size_t)cfg->n_heads, QUERY_TILE) * (KEYS_BLOCK + 1));
+    f->thread_floats = at_least(dk * dv + dv, 2 * QUERY_TILE * f->taken_width);
     /* an expert's rows side by side, as float32 and as int8 */
     size_t side = (size_t)f->max_rows * hidden;
     if (f->model->mode == MODEL_FAST)

@@ -50,7 +50,7 @@ void state_mtp_cut(struct state *s, int n);
  * head's entry of token i, where kept (head), is that of the pair it completes, number i-1; token 0 has none. The
  * snapshot is the rest, which no row can be taken out of: recurrent states and convolution windows after the last
  * token; pending rows are folded first. */
-#define STATE_FORMAT 1 /* to be raised whenever the bytes change, or how a token's are computed */
+#define STATE_FORMAT 2 /* to be raised whenever the bytes change, or how a token's are computed */
 size_t state_row_bytes(const struct model *m, bool head);
 size_t state_snapshot_bytes(const struct model *m);
 /* Rows of tokens [first, first+n) of those that the state holds, and of their pairs, if asked for. */

@@ -70,8 +70,9 @@ void *state_entry(const struct state *s, const void *cache, int head, int entry)
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-#define KEYS_BLOCK 128 /* entries of a cache that attention reads at once */
-#define QUERY_TILE 64  /* queries that take them in together, at most */
+#define KEYS_CHUNK                                                                                           \
+    512 /* entries of a cache that attention takes in by themselves, before it merges: whole blocks */
+#define QUERY_TILE 64 /* queries of a prompt that take them in together, at most */
 
 /* Where a row of a batch stands: it sees entries 0..entry of its sequence's cache, the last one its own. */
 struct row {
@@ -113,7 +114,9 @@ struct forward {
     float *q, *k;                /* queries after norm and RoPE or L2 norm; delta net: keys likewise */
     float *gamma, *decay, *beta; /* delta net [lin_v_heads] */
     float *o, *y;                /* by head, before and after gating */
-    float *running;              /* attention: [n_heads][2], maximum and sum of the softmax so far */
+    float *taken;                /* attention, for VERIFY_ROWS_MAX rows: [n_heads][max_chunks][taken_width] */
+    size_t taken_width;          /* a head's values, maximum and sum (kern.attend), in whole cache lines */
+    int max_chunks;              /* of the longest context */
 
     /* experts. A pair is one (row, expert); pairs lie grouped by expert */
     float *router;         /* [n_experts], logits, then probabilities */
