@@ -12,7 +12,6 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-
 struct bound {
     struct checkpoint *c, *head;
     struct weights *w;
@@ -28,10 +27,7 @@ static inline struct bound bind_graft(const char *trunk, const char *head)
     return b;
 }
 
-static inline struct bound bind_ok(const char *dir)
-{
-    return bind_graft(dir, NULL);
-}
+static inline struct bound bind_ok(const char *dir) { return bind_graft(dir, NULL); }
 
 static inline void unbind(struct bound *b)
 {
@@ -56,7 +52,6 @@ static inline const char *expect_refusal(const char *dir, enum alula_code code, 
 }
 
 /* ---- comparing ------------------------------------------------------------------------------- */
-
 
 static inline void assert_matrix_equal(const struct matrix *a, const struct matrix *b, const char *what,
                                        int layer)

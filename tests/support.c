@@ -119,7 +119,8 @@ void assert_close(const float *a, const float *b, size_t n, double tol, const ch
         }
     }
     if (max >= 0)
-        fail_msg("%s: [%zu] is %.9g, expected %.9g within %g", what, worst, (double)a[worst], (double)b[worst], tol);
+        fail_msg("%s: [%zu] is %.9g, expected %.9g within %g", what, worst, (double)a[worst],
+                 (double)b[worst], tol);
 }
 
 static struct buf read_path(const char *dir, const char *name)

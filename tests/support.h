@@ -16,12 +16,12 @@
 
 /* Fails with the error's own message if ok is false. cmocka does not say that its failures never return; abort
  * does, so that compilers know what is set behind a chain of calls. */
-#define assert_ok(ok, e)                                                                                      \
-    do {                                                                                                      \
-        if (!(ok)) {                                                                                          \
-            fail_msg("%s", (e).message);                                                                      \
-            abort();                                                                                          \
-        }                                                                                                     \
+#define assert_ok(ok, e)                                                                                     \
+    do {                                                                                                     \
+        if (!(ok)) {                                                                                         \
+            fail_msg("%s", (e).message);                                                                     \
+            abort();                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 /* Whether this is built for the thread sanitizer: some tests take too long there, or fork, which it does not bear. */

@@ -71,7 +71,6 @@ static struct checkpoint *open_ok(void)
 
 /* ---- index ----------------------------------------------------------------------------------- */
 
-
 #define INDEX "model.safetensors.index.json"
 
 static void test_index(void **state)
@@ -264,7 +263,6 @@ static void test_sidecar_path_tricks(void **state)
 }
 
 /* ---- heads ----------------------------------------------------------------------------------- */
-
 
 static void expect_head_error(const char *name, enum alula_code code, const char *part)
 {

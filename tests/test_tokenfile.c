@@ -25,7 +25,8 @@ static int set_up(void **state)
     json_t *merges = json_object_get(model, "merges");
     const char *key;
     void *next;
-    json_object_foreach_safe(vocab, next, key, id) {
+    json_object_foreach_safe(vocab, next, key, id)
+    {
         if (json_integer_value(id) >= 260) json_object_del(vocab, key);
     }
     while (json_array_size(merges) > 4) json_array_remove(merges, json_array_size(merges) - 1);

@@ -12,10 +12,7 @@
 
 enum { CP_END = 0x110000 };
 
-static bool is_surrogate(uint32_t cp)
-{
-    return cp >= 0xd800 && cp < 0xe000;
-}
+static bool is_surrogate(uint32_t cp) { return cp >= 0xd800 && cp < 0xe000; }
 
 /* The recorded tables; decref. */
 static json_t *load_tables(void)
@@ -37,7 +34,8 @@ static void paint(unsigned char *map, const json_t *ranges, unsigned char value)
     size_t i;
     json_t *r;
     assert_true(json_array_size(ranges) > 0);
-    json_array_foreach(ranges, i, r) {
+    json_array_foreach(ranges, i, r)
+    {
         for (uint32_t c = hex_at(r, 0); c <= hex_at(r, 1); c++) map[c] = value;
     }
 }
@@ -94,10 +92,7 @@ static void test_tables_ascend(void **state)
     }
 }
 
-static size_t put(char *s, size_t at, uint32_t cp)
-{
-    return at + (size_t)utf8_encode(cp, s + at);
-}
+static size_t put(char *s, size_t at, uint32_t cp) { return at + (size_t)utf8_encode(cp, s + at); }
 
 static void check_nfc(const char *text, size_t n, const char *expected, size_t n_expected, struct buf *out)
 {

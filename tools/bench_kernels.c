@@ -78,7 +78,8 @@ static void run_job(void *arg, int t, int n_threads)
     }
     float *to = y - first; /* kernels write at the index of the matrix row */
     if (j->fast)
-        j->kern->mat_rows_q8(w, first + (uint32_t)lo, first + (uint32_t)hi, (struct mat_at){0}, q[0], ROWS_MAX, j->n, to, rows);
+        j->kern->mat_rows_q8(w, first + (uint32_t)lo, first + (uint32_t)hi, (struct mat_at){0}, q[0],
+                             ROWS_MAX, j->n, to, rows);
     else
         j->kern->mat_rows(w, first + (uint32_t)lo, first + (uint32_t)hi, x[0], COLS, j->n, to, rows);
 }

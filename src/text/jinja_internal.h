@@ -428,7 +428,7 @@ bool jj_parse_int(const char *p, size_t n, struct jj_value *ret, bool *fits);
 bool jj_put(struct jj_run *r, const char *p, size_t n);
 bool jj_put_str(struct jj_run *r, const char *literal);
 bool jj_take(struct jj_run *r, size_t mark, struct jj_value *ret);
-bool jj_put_text(struct jj_run *r, struct jj_value v); /* str(v) */
+bool jj_put_text(struct jj_run *r, struct jj_value v);          /* str(v) */
 bool jj_put_escaped(struct jj_run *r, const char *p, size_t n); /* HTML */
 bool jj_text_of(struct jj_run *r, struct jj_value v,
                 struct jj_value *ret);       /* str(v) as a value; a str stays itself */

@@ -16,14 +16,8 @@ static uint64_t mark_make(uint32_t cp, size_t place)
     return (uint64_t)unicode_combining(cp) << 56 | (uint64_t)(uint32_t)place << 24 | cp;
 }
 
-static int mark_class(uint64_t m)
-{
-    return (int)(m >> 56);
-}
-static uint32_t mark_cp(uint64_t m)
-{
-    return (uint32_t)(m & 0xffffff);
-}
+static int mark_class(uint64_t m) { return (int)(m >> 56); }
+static uint32_t mark_cp(uint64_t m) { return (uint32_t)(m & 0xffffff); }
 
 static int mark_compare(const void *a, const void *b)
 {

@@ -23,10 +23,7 @@ static struct glyph glyph_at(const char *s, size_t n, size_t i)
     return g;
 }
 
-static bool is_newline(uint32_t cp)
-{
-    return cp == '\r' || cp == '\n';
-}
+static bool is_newline(uint32_t cp) { return cp == '\r' || cp == '\n'; }
 
 /* Bytes from i on whose characters have one of the classes. */
 static size_t run_len(const char *s, size_t n, size_t i, unsigned classes)

@@ -216,7 +216,8 @@ static bool gather_added(struct loader *l, struct alula_error *e)
     if (!l->added) return err_set(e, ALULA_NOMEM, "%s: out of memory for %zu added tokens", l->path, n);
     size_t i;
     json_t *v;
-    json_array_foreach(list, i, v) {
+    json_array_foreach(list, i, v)
+    {
         int64_t id;
         if (!json_is_object(v))
             return err_set(e, ALULA_FORMAT, "%s: added_tokens[%zu] is not an object", l->path, i);
@@ -225,7 +226,8 @@ static bool gather_added(struct loader *l, struct alula_error *e)
         if (!gather_one(l, v, id, false, e)) return false;
     }
     const char *key;
-    json_object_foreach(more, key, v) {
+    json_object_foreach(more, key, v)
+    {
         int64_t id = id_from_key(key);
         if (id < 0 || !json_is_object(v))
             return err_set(e, ALULA_FORMAT,
@@ -312,11 +314,11 @@ static bool store_token(struct loader *l, struct slice key, int32_t id, struct a
         return true;
     }
     if (t->bytes)
-        return err_set(e, ALULA_FORMAT, "%s: the id %d is given to two tokens, one of them \"%s\"",
-                       l->path, id, show_slice(key).text);
+        return err_set(e, ALULA_FORMAT, "%s: the id %d is given to two tokens, one of them \"%s\"", l->path,
+                       id, show_slice(key).text);
     if (n == 0)
-        return err_set(e, ALULA_FORMAT, "%s: the token %d, \"%s\", does not spell 1 to %d bytes", l->path,
-                       id, show_slice(key).text, SPELLING_MAX);
+        return err_set(e, ALULA_FORMAT, "%s: the token %d, \"%s\", does not spell 1 to %d bytes", l->path, id,
+                       show_slice(key).text, SPELLING_MAX);
     vocab_add_token(&l->v, id, bytes, n, false, false);
     if (!vocab_index_token(&l->v, id))
         return err_set(e, ALULA_FORMAT, "%s: the token \"%s\" is there twice", l->path, show_slice(key).text);

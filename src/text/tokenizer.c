@@ -39,10 +39,7 @@ void tokenizer_close(struct tokenizer *t)
     mem_free(t);
 }
 
-int tokenizer_count(const struct tokenizer *t)
-{
-    return t->v.count;
-}
+int tokenizer_count(const struct tokenizer *t) { return t->v.count; }
 
 const char *tokenizer_bytes(const struct tokenizer *t, int32_t id, size_t *ret_n)
 {

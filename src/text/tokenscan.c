@@ -155,10 +155,7 @@ static bool read_string(struct tokenscan *t)
 
 /* ---- entries ------------------------------------------------------------------------------------------- */
 
-static void step_over_space(struct tokenscan *t)
-{
-    t->at = skip_space(t->of.s, t->of.n, t->at);
-}
+static void step_over_space(struct tokenscan *t) { t->at = skip_space(t->of.s, t->of.n, t->at); }
 
 /* Takes the byte c, with space around it. */
 static bool take(struct tokenscan *t, char c)

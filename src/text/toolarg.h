@@ -12,9 +12,6 @@ bool toolarg_write(const json_t *parameters, const char *key, const char *value,
                    struct alula_error *e);
 
 /* White space between and around what a model writes: space, tab, CR, LF. */
-static inline bool toolarg_is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static inline bool toolarg_is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 #endif

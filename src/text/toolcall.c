@@ -83,10 +83,7 @@ static enum match tag_at(const struct toolcall *t, size_t i, const char *tag)
 }
 
 /* MORE becomes NO when the answer is over. */
-static enum match settle(const struct toolcall *t, enum match m)
-{
-    return m == MORE && t->ended ? NO : m;
-}
+static enum match settle(const struct toolcall *t, enum match m) { return m == MORE && t->ended ? NO : m; }
 
 /* `open` NAME ">": the name without white space around it, and the place behind the tag. */
 static enum match named_tag_at(const struct toolcall *t, size_t i, const char *open,
@@ -172,10 +169,7 @@ static void emit_call(struct toolcall *t, const char *name, const struct buf *ar
 }
 
 /* Goes on behind something that has been dealt with and is no text. */
-static void resume_at(struct toolcall *t, size_t at)
-{
-    t->pos = t->hold = t->line = at;
-}
+static void resume_at(struct toolcall *t, size_t at) { t->pos = t->hold = t->line = at; }
 
 /* ---- parameters ---------------------------------------------------------------------------------------- */
 
@@ -428,11 +422,8 @@ static bool step_value(struct toolcall *t)
         return true;
     }
     switch (value_ends_at(t, i, &next)) {
-    case MORE:
-        return false;
-    case NO:
-        c->at = i + 1;
-        return true;
+    case MORE: return false;
+    case NO: c->at = i + 1; return true;
     default:
         store_value(t, i);
         c->phase = BODY;
@@ -622,14 +613,10 @@ static bool step(struct toolcall *t)
     if (t->no_memory) return false;
     if (t->call.active) {
         switch (t->call.phase) {
-        case BODY:
-            return step_body(t);
-        case VALUE:
-            return step_value(t);
-        case HERMES:
-            return step_hermes(t);
-        default:
-            return step_after(t);
+        case BODY: return step_body(t);
+        case VALUE: return step_value(t);
+        case HERMES: return step_hermes(t);
+        default: return step_after(t);
         }
     }
     return t->where == START ? step_start(t) : step_text(t);

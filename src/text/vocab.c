@@ -90,10 +90,7 @@ bool vocab_index_token(struct vocab *v, int32_t id)
     return true;
 }
 
-int32_t vocab_find(const struct vocab *v, const char *bytes, size_t n)
-{
-    return *bytes_slot(v, bytes, n);
-}
+int32_t vocab_find(const struct vocab *v, const char *bytes, size_t n) { return *bytes_slot(v, bytes, n); }
 
 static struct vocab_pair *pair_slot(const struct vocab *v, uint32_t left, uint32_t right)
 {
