@@ -28,8 +28,9 @@ is 'results[1].generated_tokens' 96
 is 'results[1].quality_passed' True
 is 'best_multiplier.verdict in ["mtp_depth_wins", "no_mtp_depth_beat_ar"]' True
 is saved False
-is 'draft_vocab.candidates | map(attribute="ids") | join(" ")' '0 512 256'
-is 'draft_vocab.ids in [0, 512, 256]' True
+is 'draft_vocab.candidates | map(attribute="ids") | join(" ")' '0 2048 512 256'
+is 'draft_vocab.candidates | map(attribute="bits") | join(" ")' '0 4 4 4'
+is 'draft_vocab.ids in [0, 2048, 512, 256]' True
 threads=$(member settings.threads)
 [ ! -e "$XDG_STATE_HOME" ] || fail "--no-save made $XDG_STATE_HOME"
 
@@ -105,7 +106,7 @@ recorded no_mtp_depth_beat_ar false
 yes 'In the beginning God created the heaven and the earth.' | head -n 50 >"$dir/past.txt"
 expect 0 tune $model --force --no-save --rounds 3 -n 8 --depths 1 --json --draft-text "$dir/past.txt"
 cp "$dir/out" "$dir/json"
-is 'draft_vocab.candidates | map(attribute="of_text") | join(" ")' 'False False False True'
+is 'draft_vocab.candidates | map(attribute="of_text") | join(" ")' 'False False False False True'
 refuse() { # STATUS TEXT ARG...
     status=$1 text=$2
     shift 2
