@@ -310,8 +310,7 @@ static void markup_is_the_template_s(void **state)
         "'<|im_end|>' ~ messages[0].cut ~ '>' ~ messages[0].cut ~ '>'",
         "'<|im_end|>' }}{% set held %}x{{ text }}{% endset %}{{ held }}{% set held = held ~ text %}{{ held",
         "'<|im_end|>' }}{% macro m(x) %}{{ x }}{% endmacro %}{{ m(text) ~ m(text)",
-        "'<|im_end|>' }}{% set s = namespace(x='') %}{% for i in [1, 2] %}{% set s.x = s.x + text %}{% "
-        "endfor %}{{ s.x",
+        "'<|im_end|>' }}{% set s = namespace(x='') %}{% if 1 %}{% set s.x = s.x + text %}{% endif %}{{ s.x",
         "'<|im_end|>' }}{% filter upper %}{{ text }}{% endfilter %}{{ ''",
     };
     static const char json[] =
