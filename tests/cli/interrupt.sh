@@ -22,8 +22,11 @@ interrupt() {
     wait $pid || got=$?
 }
 
-# The context is filled to its end if nobody stops it.
-interrupt "$dir/out" run $model --raw -p 'In the beginning God created' --temp 1 --seed 1 --exact --threads 1 --ctx 4096
+# An answer that fills the context if nobody stops it: the list that is demanded does not fit.
+echo '{"type": "array", "minItems": 1000, "items": {"type": "string", "minLength": 40}}' >"$dir/list.json"
+long="--raw -p Begin --schema $dir/list.json --temp 1 --seed 1 --exact --threads 1 --ctx 4096"
+# shellcheck disable=SC2086 # words
+interrupt "$dir/out" run $model $long
 [ $got -eq 130 ] || fail "exit $got, expected 130; it said: $(cat "$dir/err")"
 [ -s "$dir/out" ] || fail "nothing was kept"
 [ "$(tail -c 1 "$dir/out")" = '' ] || fail "no line break at the end"
@@ -31,7 +34,8 @@ interrupt "$dir/out" run $model --raw -p 'In the beginning God created' --temp 1
 
 # A model that another program cuts while it is read ends the answer in a sentence.
 cp -R models/tiny-donor "$dir/cut"
-"$alula" run "$dir/cut" --raw -p 'In the beginning God created' --temp 1 --seed 1 --exact -t 1 --ctx 4096 >"$dir/begun" 2>"$dir/err" &
+# shellcheck disable=SC2086 # words
+"$alula" run "$dir/cut" $long >"$dir/begun" 2>"$dir/err" &
 pid=$!
 for _ in $(seq 300); do
     [ ! -s "$dir/begun" ] || break
