@@ -285,7 +285,7 @@ void alula_batch_step(struct alula_batch *batch, struct alula_turn *turns, int n
 struct alula_cache;
 struct alula_cache_options {
     size_t memory;   /* bytes, all things counted */
-    const char *dir; /* an existing folder that keeps copies past the end of the program; NULL = none */
+    const char *dir; /* keeps copies in this folder past the end of the program, and makes it; NULL = none */
     uint64_t disk; /* bytes of alula's files there, whoever wrote them: the oldest are removed; 0 = 16 GiB */
     uint64_t disk_write_per_hour; /* bytes, at most; 0 = 32 GiB */
 };

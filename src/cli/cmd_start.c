@@ -128,7 +128,8 @@ static const struct opt table[] = {
      .arg = "DIR",
      .type = OPT_STR,
      .offset = AT(cache_dir),
-     .help = "Keep them in this folder as well, beyond the end of the server."},
+     .help =
+         "Keep them in this folder as well, beyond the end of the server. It is made if it is not there."},
     {.name = "timeout",
      .arg = "SECONDS",
      .type = OPT_REAL,
@@ -195,6 +196,9 @@ static bool set_member(const char *key, const json_t *value, const char *path, s
     struct buf text = {0};
     const char *given = json_string_value(value); /* the tree outlives the options */
     bool ok;
+    if (strcmp(key, "config") == 0)
+        return err_set(e, ALULA_FORMAT, "%s: \"config\" is for the command line, a file names no other",
+                       path);
     if (given && strlen(given) != json_string_length(value))
         return err_set(e, ALULA_FORMAT, "%s: \"%s\" holds a NUL character", path, key);
     if (!given && (takes_text(table, key) || takes_text(opt_shared_table, key)))

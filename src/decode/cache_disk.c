@@ -398,6 +398,8 @@ bool disk_open(struct cache_disk **ret, const struct cache_shape *shape, const s
         return err_set(e, ALULA_USAGE,
                        "the name of the prompt cache's folder has %zu bytes, expected at most %zu",
                        strlen(o->dir), sizeof((struct cache_disk *)0)->dir - 1);
+    if (mkdir(o->dir, 0700) && errno != EEXIST)
+        return err_errno(e, ALULA_IO, "cannot make %s for the prompt cache", o->dir);
     struct cache_disk *d = mem_zalloc(1, sizeof *d);
     if (!d) return err_set(e, ALULA_NOMEM, "no memory for the files of a prompt cache");
     snprintf(d->dir, sizeof d->dir, "%s", o->dir);

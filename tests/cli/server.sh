@@ -110,12 +110,13 @@ for value in null false 5 '["a"]'; do # nothing else than a string becomes a key
 done
 printf '{"api-key": "a\\u0000b"}' >"$dir/config.json"
 refuse 1 'holds a NUL' $model --config "$dir/config.json"
+printf '{"config": "other.json"}' >"$dir/config.json"
+refuse 1 'a file names no other' $model --config "$dir/config.json"
 printf '[]' >"$dir/config.json"
 refuse 1 'expected an object with options' $model --config "$dir/config.json"
 
 # A folder keeps what was read beyond the end of the server.
 talk='{"max_tokens": 4, "temperature": 0, "messages": [{"role": "system", "content": "'$(yes 'Be brief.' | head -n 100 | tr '\n' ' ')'"}, {"role": "user", "content": "Say cat."}]}'
-mkdir "$dir/cache"
 start --port 0 --cache-dir "$dir/cache"
 ask /v1/chat/completions -d "$talk"
 replies 200 '"cache_source": "none"'
