@@ -203,6 +203,13 @@ static const struct {
      "||[{\"name\": \"bare\", \"arguments\": {\"x\": 7, \"y\": true}}]"},
     {false, true, "<tool_call>\n<function=bare>\n<parameter=z>\n5.00\n</parameter>\n</function>",
      "||[{\"name\": \"bare\", \"arguments\": {\"z\": 5}}]"},
+    /* an integer that could not be read again with the conversation stays text; the longest that can be is one */
+    {false, true,
+     "<tool_call>\n<function=bare>\n<parameter=z>\n9223372036854775808\n</parameter>\n</function>",
+     "||[{\"name\": \"bare\", \"arguments\": {\"z\": \"9223372036854775808\"}}]"},
+    {false, true,
+     "<tool_call>\n<function=bare>\n<parameter=z>\n-9223372036854775808\n</parameter>\n</function>",
+     "||[{\"name\": \"bare\", \"arguments\": {\"z\": -9223372036854775808}}]"},
     /* an unread body inside reasoning leaves the reasoning as it was */
     {true, true, "a <tool_call>\n<function=ping>\nwell\n</function> b</think>c",
      "a <tool_call>\n<function=ping>\nwell\n</function> b|c|[]"},

@@ -4,6 +4,7 @@
  * up. */
 #include "text/toolarg.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,11 +116,23 @@ static size_t whole_part(const char *s, size_t n)
     return sign + len;
 }
 
+/* Whether the whole part has no more than 64 bits: who reads the conversation again would refuse a longer integer. */
+static bool is_short(const char *s, size_t whole)
+{
+    char copy[24] = "";
+    if (whole >= sizeof copy) return false;
+    memcpy(copy, s, whole);
+    errno = 0;
+    strtoll(copy, NULL, 10);
+    return errno == 0;
+}
+
 /* Bytes of the integer that s is, "5.0" being one, without the fraction; 0 if it is none. */
 static size_t integer_len(const char *s, size_t n)
 {
     size_t whole = whole_part(s, n);
-    if (whole == 0 || whole == n) return whole;
+    if (whole == 0 || !is_short(s, whole)) return 0;
+    if (whole == n) return whole;
     if (s[whole] != '.' || whole + 1 == n) return 0;
     for (size_t i = whole + 1; i < n; i++)
         if (s[i] != '0') return 0;
@@ -130,7 +143,7 @@ static bool is_number(const char *s, size_t n)
 {
     char copy[512]; /* longer ones stay text */
     size_t i = whole_part(s, n), len;
-    if (i == 0 || n >= sizeof copy) return false;
+    if (i == 0 || n >= sizeof copy || (i == n && !is_short(s, i))) return false;
     if (i < n && s[i] == '.') {
         if ((len = digits(s + i + 1, n - i - 1)) == 0) return false;
         i += 1 + len;
