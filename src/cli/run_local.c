@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/line.h"
 #include "cli/term.h"
+#include "serve/prompt.h"
 
 /* What an answer leaves on the screen, whether it came to its end or was stopped. */
 static bool finish_output(const struct run_local *r, const struct answer *a, struct alula_error *e)
@@ -42,30 +43,16 @@ static bool prompt_ids(struct run_local *r, const struct buf *text, const char *
            talk_prompt(&r->talk, r->engine, ret_ids, ret_n, e);
 }
 
-/* Whether an answer to the prompt begins with reasoning: the template has opened it. */
-static bool ends_in_think(const struct alula_engine *engine, const int32_t *ids, size_t n, bool *ret,
-                          struct alula_error *e)
-{
-    static const char opened[] = "<think>\n";
-    size_t tail = n < 8 ? n : 8, len, want = strlen(opened);
-    char *text;
-    if (!alula_detokenize(engine, ids + n - tail, tail, false, &text, &len, e)) return false;
-    *ret = len >= want && memcmp(text + len - want, opened, want) == 0;
-    alula_free(text);
-    return true;
-}
-
 /* The grammar of the schema for answers to this prompt. */
 static bool read_schema(const struct run_local *r, const int32_t *ids, size_t n, struct alula_grammar **ret,
                         struct alula_error *e)
 {
     struct buf schema, spec = {0};
-    bool thinks;
     buf_init(&schema, CLI_INPUT_MAX);
-    bool ok = file_read(r->schema, CLI_INPUT_MAX, &schema, e) && ends_in_think(r->engine, ids, n, &thinks, e);
+    bool ok = file_read(r->schema, CLI_INPUT_MAX, &schema, e);
     if (ok) {
         buf_fmt(&spec, "{\"type\": \"json_schema\", \"reasoning\": %s, \"schema\":\n",
-                thinks ? "true" : "false");
+                prompt_ends_in_reasoning(r->engine, ids, n) ? "true" : "false");
         buf_add(&spec, schema.data, schema.len);
         buf_byte(&spec, '}');
     }

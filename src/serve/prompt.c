@@ -63,13 +63,13 @@ static bool render(struct request *r, const struct alula_engine *engine, struct 
 
 /* Reasoning is open if the last of its two marks is the one that opens it, and nothing but white space follows; the
  * generation prompt is a few tokens long. */
-static bool ends_in_reasoning(const struct alula_engine *engine, const struct request_prompt *p)
+bool prompt_ends_in_reasoning(const struct alula_engine *engine, const int32_t *ids, size_t n)
 {
     enum { TAIL = 4 };
     struct alula_error e;
     char *text;
-    size_t len, from = p->n > TAIL ? p->n - TAIL : 0;
-    if (!alula_detokenize(engine, p->ids + from, p->n - from, false, &text, &len, &e)) return false;
+    size_t len, from = n > TAIL ? n - TAIL : 0;
+    if (!alula_detokenize(engine, ids + from, n - from, false, &text, &len, &e)) return false;
     const char *open = strstr(text, "<think>");
     for (const char *next = open; next && (next = strstr(next + 1, "<think>"));) open = next;
     bool inside = open && strspn(open + 7, " \t\r\n") == strlen(open + 7);
@@ -128,6 +128,7 @@ bool prompt_make(struct request *r, const struct alula_engine *engine, struct al
     if (!render(r, engine, e)) return false;
     if (!r->prompts[0].n)
         return err_set(e, ALULA_FORMAT, "the chat template makes an empty prompt of this conversation");
-    r->prompts[0].in_reasoning = !r->continues && ends_in_reasoning(engine, &r->prompts[0]);
+    struct request_prompt *p = &r->prompts[0];
+    p->in_reasoning = !r->continues && prompt_ends_in_reasoning(engine, p->ids, p->n);
     return true;
 }

@@ -17,6 +17,8 @@ struct prompt_marks {
     int32_t think, end_think; /* <think> and </think>, or -1 */
 };
 void prompt_marks_make(struct prompt_marks *ret, const struct alula_engine *engine);
+/* Whether reasoning is open where a prompt ends, since the template or the prompt itself opened it. */
+bool prompt_ends_in_reasoning(const struct alula_engine *engine, const int32_t *ids, size_t n);
 /* True if a turn ends at position at, 0 < at <= n. */
 bool prompt_turn_ends(const struct prompt_marks *m, const int32_t *ids, size_t n, size_t at);
 
