@@ -17,7 +17,7 @@ static inline __attribute__((always_inline)) vf kv_load(const char *row, size_t 
 {
     float some[LANES] = {0};
     if (lanes >= LANES) return type == DT_F16 ? half_load(row + 2 * c) : vload((const float *)row + c);
-    values_to_f32(row + c * dtype_size(type), type, lanes, some);
+    values_to_f32(row + c * value_size(type), type, lanes, some);
     return vload(some);
 }
 
@@ -49,7 +49,7 @@ static inline __attribute__((always_inline)) void score_tile(const struct kv_blo
                                                              float (*scores)[KV_BLOCK])
 {
     const int keys = PRODUCTS / n;
-    const size_t dim = (size_t)b->dim, row = dim * (type == DT_F16 ? 2 : 4);
+    const size_t dim = (size_t)b->dim, row = dim * value_size(type);
     const char *key[PRODUCTS];
     vf part[VECS][PRODUCTS];
     float out[PRODUCTS];
@@ -76,7 +76,7 @@ static inline __attribute__((always_inline)) void value_tile(const struct kv_blo
                                                              float *o, size_t ldo, const enum dtype type,
                                                              const int n, const int cols, const size_t lanes)
 {
-    const size_t size = type == DT_F16 ? 2 : 4, row = (size_t)b->dim * size;
+    const size_t size = value_size(type), row = (size_t)b->dim * size;
     const char *value = b->v, *next = b->next ? (const char *)b->next + c * size * (size_t)b->n : NULL;
     vf acc[PRODUCTS];
 

@@ -30,6 +30,9 @@ enum {
 typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 
+/* dtype_size of a float type, without a call. */
+static inline size_t value_size(enum dtype t) { return t == DT_F32 ? 4 : 2; }
+
 /* Writes columns [c0, c0 + n) of row r as float32; c0 is a multiple of BLOCK, n <= BLOCK. */
 static void decode(const struct matrix *m, uint32_t r, uint32_t c0, uint32_t n, float *out);
 

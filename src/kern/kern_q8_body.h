@@ -69,9 +69,6 @@ static void mat_rows_q8_plain(const struct matrix *w, uint32_t r0, uint32_t r1, 
 
 #if LANES > 4
 
-/* dtype_size of scales, without a call. */
-static inline size_t value_size(enum dtype t) { return t == DT_F32 ? 4 : 2; }
-
 /* What the block after the next will read, in the order in which it lies, while this one computes. Into the
  * second level: rows a power of two apart would push each other out of the first. */
 struct ahead {
