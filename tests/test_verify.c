@@ -1,5 +1,4 @@
-/* test_verify.c - from a forge to the verdict "verified" and the card; and that wrong pairs do not get there.
- * */
+/* test_verify.c - from a forge to the verdict "verified" and the card; and that wrong pairs do not get there. */
 #include "tests/forge_rig.h"
 #include "tests/support.h"
 

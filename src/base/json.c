@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VALUE_BYTES                                                                                          \
-    256 /* of jansson's tree at most: an object, or a member with its key and its place in the table */
+/* Of jansson's tree, at most: an object, or a member with its key and its place in the table. */
+#define VALUE_BYTES 256
 
 /* ---- reading --------------------------------------------------------------------------------- */
 

@@ -1,9 +1,8 @@
 /* pool.h - worker threads for the token loop: spin for a bounded time, then sleep.
  *
- * The caller is thread 0. No result may depend on which thread computes what. Work is split by the index, or,
- * where waiting for the slower thread would cost more than asking who comes first, by a queue. One job at a
- * time: one caller.
- * */
+ * The caller is thread 0. No result may depend on which thread computes what. Work is split by the index
+ * (pool_share), or, where waiting for the slower thread would cost more than asking who comes first, dealt
+ * out and taken (pool_deal). One job at a time: one caller. */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 

@@ -148,8 +148,7 @@ static const char *value_name(enum calibrate_dimension d, int value)
     return d == CALIBRATE_NORMS ? norms[value] : d == CALIBRATE_CONCAT ? orders[value] : hidden[value];
 }
 
-/* The best of trials [begin, end) whose value in dimension d equals (or does not equal) `value`; -1 = none.
- * */
+/* The best of trials [begin, end) whose value in dimension d is (or is not) `value`; -1 = none. */
 static int best_trial(const struct calibration *c, int begin, int end, enum calibrate_dimension d, int value,
                       bool equal)
 {

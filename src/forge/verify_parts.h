@@ -1,5 +1,4 @@
-/* verify_parts.h - the measurements that a verification consists of, one file each; for verify.c and tests.
- * */
+/* verify_parts.h - the measurements that a verification consists of, one file each; verify.c's and tests'. */
 #ifndef FORGE_VERIFY_PARTS_H
 #define FORGE_VERIFY_PARTS_H
 

@@ -171,12 +171,18 @@ static void few_take(const struct few_work *work, int r0, int r1, int kv, int ch
         }
 }
 
+/* Items of the sequence whose rows end at `end`. */
+static int few_of(const struct few_work *work, int end)
+{
+    return work->f->model->config->n_kv_heads * chunks_seen(work->f, end - 1);
+}
+
 static int few_count(const struct few_work *work)
 {
     int n = 0;
-    for (int r = work->begin, end; r < work->end; r = end) {
-        end = sequence_end(work->f, r, work->end);
-        n += work->f->model->config->n_kv_heads * chunks_seen(work->f, end - 1);
+    for (int r = work->begin; r < work->end;) {
+        r = sequence_end(work->f, r, work->end);
+        n += few_of(work, r);
     }
     return n;
 }
@@ -184,8 +190,8 @@ static int few_count(const struct few_work *work)
 static void few_item(const struct few_work *work, int item, int thread)
 {
     int r = work->begin, end = sequence_end(work->f, r, work->end);
-    while (item >= work->f->model->config->n_kv_heads * chunks_seen(work->f, end - 1)) {
-        item -= work->f->model->config->n_kv_heads * chunks_seen(work->f, end - 1);
+    while (item >= few_of(work, end)) {
+        item -= few_of(work, end);
         r = end;
         end = sequence_end(work->f, r, work->end);
     }

@@ -70,9 +70,8 @@ void *state_entry(const struct state *s, const void *cache, int head, int entry)
 
 /* ---- forward ------------------------------------------------------------------------------------------- */
 
-#define KEYS_CHUNK                                                                                           \
-    512 /* entries of a cache that attention takes in by themselves, before it merges: whole blocks */
-#define QUERY_TILE 64 /* queries of a prompt that take them in together, at most */
+#define KEYS_CHUNK 512 /* entries of a cache that attention takes in before it merges: whole blocks */
+#define QUERY_TILE 64  /* queries of a prompt that take them in together, at most */
 
 /* Where a row of a batch stands: it sees entries 0..entry of its sequence's cache, the last one its own. */
 struct row {

@@ -116,7 +116,7 @@ static size_t whole_part(const char *s, size_t n)
     return sign + len;
 }
 
-/* Whether the whole part has no more than 64 bits: who reads the conversation again would refuse a longer integer. */
+/* Whether the whole part is an integer of 64 bits, sign and all: who reads the conversation again may refuse a longer one. */
 static bool is_short(const char *s, size_t whole)
 {
     char copy[24] = "";
